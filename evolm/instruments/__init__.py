@@ -1,0 +1,1 @@
+"""Measurements on any model. They know no finding."""
