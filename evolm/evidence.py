@@ -132,7 +132,7 @@ def _form(claim: Claim, frame: pd.DataFrame) -> Evidence:
     if wide.shape[1] < MIN_SIZES:
         raise CannotSpeakError(f"{wide.shape[1]} sizes are too few for a form: it needs {MIN_SIZES}")
     x, y = wide.columns.to_numpy(float), wide.to_numpy(float)  # (size,), (seed, size)
-    fit, slopes = fit_power_law(x, y), local_slopes(x, y).mean(0)
+    fit, local = fit_power_law(x, y), -local_slopes(x, y).mean(0)
     errors = {form: held_out_error(x, y, form) for form in FORMS}
     differences: dict[str, Sample] = {form: SeedMean(errors["power"] - errors[form]) for form in FORMS[1:]}
     assert claim.predicted is not None
@@ -140,8 +140,8 @@ def _form(claim: Claim, frame: pd.DataFrame) -> Evidence:
     exponent = SeedMean(fit.exponent)
     rules = decisions.form(exponent, list(differences.values()), claim.predicted, claim.margin, claim.delta)
     note = (
-        f"R² {fit.r2.mean():.3f} over {len(x)} sizes from {x[0]:g} to {x[-1]:g}; local slope {slopes[0]:.2f} at the "
-        f"small end, {slopes[-1]:.2f} at the large end; controls: held-out error (log) less that of the alternative"
+        f"R² {fit.r2.mean():.3f} over {len(x)} sizes from {x[0]:g} to {x[-1]:g}; local exponent {local[0]:.2f} at the "
+        f"small end, {local[-1]:.2f} at the large end; controls: held-out error (log) less that of the alternative"
     )
     return Evidence(rules, exponent, differences, note)
 

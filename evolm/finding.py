@@ -40,7 +40,11 @@ class Params(BaseModel):
 
     seeds: int = parameter(5, "number of independent repetitions of everything random", unit="seeds", ge=1, le=256)
     first_seed: int = parameter(
-        FIRST_REPORT_SEED, f"first seed; those below {FIRST_REPORT_SEED} are for development", unit="seed", ge=0, le=10**6
+        FIRST_REPORT_SEED,
+        f"first seed; those below {FIRST_REPORT_SEED} are for development",
+        unit="seed",
+        ge=0,
+        le=10**6,
     )
 
     @model_validator(mode="before")

@@ -13,7 +13,7 @@ FINDING = Finding(
     ),
     citations=(
         Citation(
-            key="liu2025",
+            key="liu2025superposition",
             authors="Yizhou Liu, Ziming Liu, Jeff Gore",
             year=2025,
             title="Superposition yields robust neural scaling",
@@ -27,7 +27,7 @@ FINDING = Finding(
     estimands="evolm.findings.superposition.estimands",
     instrument="overlap",
     deviations=(
-        "The toy models are smaller than the paper's (200 features and 6,000 steps at preset cpu, 80 and 1,500 at "
+        "The toy models are smaller than the paper's (200 features and 6,000 steps at preset cpu, 80 and 1,200 at "
         "smoke; the paper has 1,000 and 20,000) and see batches of 256 instead of 2,048.",
         "Every cell is run with several seeds; the paper runs each once.",
         "Adam's decay is written as the paper's Eq. 5; the bias is not decayed, as in the authors' code.",

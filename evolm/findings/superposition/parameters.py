@@ -64,14 +64,14 @@ FAMILIES = (
 
 PRESETS = {
     "smoke": Preset(
-        description="the whole chapter, small: 80 features, 1,500 steps",
+        description="the whole chapter, small: 80 features, 1,200 steps",
         overrides={
             "seeds": 5,
             "n": 80,
             "widths": (3, 4, 6, 9, 13, 19),
             "decays": (-1.0, 0.0, 1.0),
             "batch_size": 128,
-            "steps": 1500,
+            "steps": 1200,
             "sweep_steps": (300,),
         },
         cpu_seconds=75,

@@ -1,0 +1,199 @@
+"""What a notebook talks to: its parameters, its record, its verdicts, and the page around them.
+
+    chapter = Chapter.open("superposition", globals())    right after the cell tagged `parameters`
+    chapter.run()                                         the record, computed or found in the store
+    chapter.claims_table()
+
+`open` refuses a parameter that does not exist, however it came in: plain papermill only warns about one.
+"""
+
+from __future__ import annotations
+
+import ast
+import types
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from evolm import chapter_tables, describe, execute, judging, lock, paths, scoreboard
+from evolm.finding import Finding, ParameterError, Params, get, nearest
+from evolm.fragments import CodeBlock, Fragment, verdict_text
+from evolm.record import Record, Store
+from evolm.verdict import Verdict
+
+#: Public names that IPython itself puts into a notebook's namespace.
+IPYTHON_NAMES = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
+SIMPLE = (type(None), bool, int, float, str, list, tuple, dict, set)
+#: Where a notebook remembers that its parameters have been read once.
+OPENED = "_evolm_parameters_read"
+
+
+class Chapter:
+    """One finding at one setting, as a notebook shows it. Needs `run()` before anything that speaks of the record."""
+
+    def __init__(self, finding: Finding, preset: str, params: Params) -> None:
+        self.finding = finding
+        self.preset = preset
+        self.params = params
+        self._record: Record | None = None
+
+    @classmethod
+    def open(cls, name: str, namespace: dict[str, Any]) -> Chapter:
+        """The chapter with the parameters that `namespace` holds: `preset` and any field of the finding's Params.
+
+        None means "as in the preset". Raises `ParameterError` for a name that is neither, with the nearest one,
+        and for a value of the wrong type or out of bounds.
+        """
+        finding = get(name)
+        given = parameters_in(namespace, finding)
+        preset = given.pop("preset", None) or "smoke"
+        if not isinstance(preset, str):
+            raise ParameterError(f"preset = {preset!r} must be text, one of: {', '.join(finding.presets)}")
+        chapter = cls(finding, preset, finding.resolve(preset, **given))
+        namespace[OPENED] = True
+        return chapter
+
+    def run(self, progress: bool = True) -> Record:
+        """The record of these parameters: from the store, else computed now (after saying how long it takes)."""
+        from evolm.runner import run_experiment
+
+        store = Store(paths.store())
+        message = execute.cost_message(self.finding, self.preset, self.params, store)
+        if progress and message:
+            print(message)
+        self._record = run_experiment(self.finding, self.params, preset=self.preset, store=store, progress=progress)
+        return self._record
+
+    @property
+    def record(self) -> Record:
+        if self._record is None:
+            raise RuntimeError("this chapter has no record yet: call chapter.run() first")
+        return self._record
+
+    @cached_property
+    def tables(self) -> dict[str, pd.DataFrame]:
+        return self.record.tables()
+
+    @cached_property
+    def verdicts(self) -> list[Verdict]:
+        return judging.verdicts(self.finding, self.record)
+
+    @cached_property
+    def kept(self) -> list[Record]:
+        """The finding's kept records, smallest scale first; `scoreboard.label(record)` says what each one is."""
+        return judging.kept(self.finding)
+
+    @cached_property
+    def judged(self) -> list[tuple[Record, Sequence[Verdict]]]:
+        """Kept records that speak for a preset, with their verdicts."""
+        return judging.judged(self.finding)
+
+    def kept_table(self, name: str) -> tuple[pd.DataFrame | None, str]:
+        """The table `name` of the best kept record that has it, and that record's label; (None, "") without one.
+
+        For what this run could not measure, such as a model that is not on this machine: drawn with its label.
+        """
+        for record in reversed(self.kept):
+            tables = record.tables()
+            if name in tables and len(tables[name]):
+                return tables[name], scoreboard.label(record)
+        return None, ""
+
+    @cached_property
+    def freeze(self) -> Mapping[str, str]:
+        """Claim name -> `frozen <date>`, `revised after data <date>`, `not frozen`, ..."""
+        return lock.status(self.finding)
+
+    def label(self) -> str:
+        """This run in a few words: preset (`custom` where it differs from it), hardware, date."""
+        return scoreboard.label(self.record)
+
+    def badges(self) -> Fragment:
+        """One line per core claim: the verdict of the best kept evidence, and of this run."""
+        lines, texts = [], []
+        mine = {verdict.claim: verdict for verdict in self.verdicts}
+        for claim in (c for c in self.finding.claims if c.core):
+            sources = [("this run: " + self.label(), mine[claim.name])]
+            if kept := judging.best_of(self.judged, claim.name):
+                sources.insert(0, ("best kept evidence: " + scoreboard.label(kept[0]), kept[1]))
+            shown = " ".join(
+                f"{scoreboard.badge(verdict.verdict)} <small>{escape(where)}</small>" for where, verdict in sources
+            )
+            statement = escape(claim.statement)
+            lines.append(f'<li data-claim="{claim.name}"><span>{shown}</span><span>{statement}</span></li>')
+            told = "; ".join(f"{verdict_text(verdict.verdict)} ({where})" for where, verdict in sources)
+            texts.append(f"{claim.statement} {told}")
+        return Fragment(f'<div class="evolm-card"><ul>{"".join(lines)}</ul></div>', "\n".join(texts))
+
+    def claims_table(self) -> Fragment:
+        """Every claim: the paper, this run's estimate with interval, controls and verdict, and the best kept run's."""
+        return chapter_tables.claims(self.finding, self.verdicts, self.label(), self.judged, self.freeze)
+
+    def provenance_table(self) -> Fragment:
+        """The parameters with their units, then versions, commit, hardware, date and what the run cost."""
+        chosen = chapter_tables.parameters(self.finding, self.preset, self.params)
+        return chosen + chapter_tables.provenance(self.record)
+
+    def rerun_command(self) -> CodeBlock:
+        """The command that makes exactly this page again, and the same with plain papermill."""
+        described = (self.finding, self.preset, self.params)
+        return CodeBlock(
+            f"{describe.run_command(*described)}\n\n# the same with plain papermill, from the root of a checkout\n"
+            f"{describe.papermill_command(*described)}"
+        )
+
+    def deviations(self) -> Fragment:
+        """Where this differs from the paper, and which parameters differ from the preset's."""
+        sentences = list(self.finding.deviations)
+        for name, value in describe.overrides(self.finding, self.preset, self.params).items():
+            usual = describe.plain(getattr(self.finding.resolve(self.preset), name))
+            sentences.append(f"This run has {name} = {value}; the preset {self.preset} has {usual}.")
+        items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+        return Fragment(f"<ul>{items}</ul>", "\n".join(f"- {sentence}" for sentence in sentences))
+
+    def value(self, claim: str, what: str = "estimate", *, kept: bool = False) -> str:
+        """One number for a sentence: `estimate`, `low`, `high`, `interval`, `full`, `level`, `seeds`, `verdict`,
+        `paper`, `predicted`, `delta`, `margin` or `unit`; of this run, or of the best kept evidence.
+
+        Text, ready to be printed; `full` is estimate, interval and unit together. Raises `KeyError` for other names.
+        """
+        declared = self.finding.claim(claim)
+        if not kept:
+            verdict = next(v for v in self.verdicts if v.claim == claim)
+        elif found := judging.best_of(self.judged, claim):
+            verdict = found[1]
+        else:
+            return "(no kept record)"
+        return chapter_tables.spoken(declared, verdict, what)
+
+
+def parameters_in(namespace: Mapping[str, Any], finding: Finding) -> dict[str, Any]:
+    """What a notebook's cell of parameters says, None left out; raises `ParameterError` for an unknown name."""
+    valid = {"preset", *finding.params.model_fields}
+    public = {k: v for k, v in namespace.items() if not k.startswith("_") and k not in IPYTHON_NAMES}
+    unknown = {name for name, value in public.items() if name not in valid and isinstance(value, SIMPLE)}
+    if namespace.get(OPENED):
+        # Run a second time, the namespace holds what later cells defined: only cells that set the preset count.
+        unknown &= _assigned_with_preset(namespace.get("In", ()))
+    for name in sorted(unknown):
+        raise ParameterError(f"{finding.name} has no parameter {name!r}{nearest(name, valid)}")
+    code = (types.ModuleType, types.FunctionType, type)
+    return {k: v for k, v in public.items() if k in valid and v is not None and not isinstance(v, code)}
+
+
+def _assigned_with_preset(cells: Any) -> set[str]:
+    """Names assigned by executed cells that also assign `preset`: cells of parameters, as papermill marks them."""
+    found: set[str] = set()
+    for source in cells:
+        try:
+            body = ast.parse(source).body
+        except SyntaxError:  # magics
+            continue
+        targets = [t for node in body if isinstance(node, ast.Assign) for t in node.targets]
+        targets += [node.target for node in body if isinstance(node, ast.AnnAssign)]
+        names = {target.id for target in targets if isinstance(target, ast.Name)}
+        found |= names if "preset" in names else set()
+    return found

@@ -1,0 +1,82 @@
+"""Pieces of a notebook's output: tables, blocks to copy, HTML with a plain-text twin.
+
+    fragments.table(["claim", "verdict"], rows)         a `Fragment`: HTML in Jupyter, text elsewhere
+    fragments.CodeBlock("evolm run grokking ...")        a fenced block, which the book gives a copy button
+
+Cells are escaped here; badges, numbers and the stylesheet are those of `evolm.scoreboard`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from evolm.describe import text_table
+from evolm.scoreboard import SIGNS, STYLE
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """HTML for a notebook's output, with the same content as plain text."""
+
+    html: str
+    text: str
+
+    def _repr_html_(self) -> str:
+        return STYLE + self.html
+
+    def __repr__(self) -> str:
+        return self.text
+
+    def __add__(self, other: Fragment) -> Fragment:
+        return Fragment(self.html + other.html, f"{self.text}\n\n{other.text}")
+
+
+@dataclass(frozen=True)
+class CodeBlock:
+    """Lines to copy: a fenced block as Markdown."""
+
+    code: str
+    language: str = "bash"
+
+    def _repr_markdown_(self) -> str:
+        fence = "```"
+        while fence in self.code:
+            fence += "`"
+        return f"{fence}{self.language}\n{self.code}\n{fence}"
+
+    def __repr__(self) -> str:
+        return self.code
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A table cell of several parts: its HTML, escaped already, and its plain form."""
+
+    html: str
+    text: str
+
+    @classmethod
+    def lines(cls, first: str, *others: str) -> Cell:
+        """One line in full size and smaller ones under it; empty ones are left out."""
+        small = "".join(f"<small>{escape(line)}</small>" for line in others if line)
+        return cls(escape(first) + small, "; ".join(line for line in (first, *others) if line))
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str) -> Fragment:
+    """A table that scrolls inside its own box. Cells are escaped unless they are `Cell`s."""
+    cells = [[v if isinstance(v, Cell) else Cell.lines(str(v)) for v in row] for row in rows]
+    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
+    body = "".join("<tr>" + "".join(f"<td>{cell.html}</td>" for cell in row) + "</tr>" for row in cells)
+    html = (
+        f'<div class="evolm-scroll" style="overflow-x:auto" role="region" tabindex="0" aria-label="{escape(caption)}">'
+        f'<table class="evolm-claims"><caption>{escape(caption)}</caption>'
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+    return Fragment(html, f"{caption}\n" + text_table(columns, [[cell.text for cell in row] for row in cells]))
+
+
+def verdict_text(verdict: str, *, core: bool = True) -> str:
+    """A badge in plain text."""
+    return f"{SIGNS.get(verdict, '?')} {verdict if core else f'exploratory: {verdict}'}"

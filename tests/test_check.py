@@ -1,0 +1,170 @@
+"""`evolm check`: a verdict that moved either way exits 1, an open core claim exits 2, else 0."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import coin_project
+import pytest
+from coin_project import Project
+
+from evolm import cli, finding
+from evolm.record import Record, Store
+from evolm.runner import run_experiment
+
+project = coin_project.project
+
+
+def check(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, dict[str, list]]:
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["check", "--json", *words])
+    told = json.loads(capsys.readouterr().out)
+    assert told["exit_code"] == stopped.value.code
+    return told["exit_code"], told
+
+
+def freeze(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["freeze", "coin-flips"])
+    capsys.readouterr()
+
+
+def run(project: Project, preset: str = "smoke", *, kept: bool, **overrides: object) -> Record:
+    coin = finding.get("coin-flips")
+    store = Store(project.root / "data" / "records" if kept else project.store)
+    # Not labelled with the preset: which preset a record is of shows in its parameters.
+    return run_experiment(coin, coin.resolve(preset, **overrides), store=store, progress=False)
+
+
+def edit_manifest(project: Project, old: str, new: str) -> None:
+    text = project.manifest.read_text()
+    assert old in text
+    project.manifest.write_text(text.replace(old, new))
+    sys.modules.pop("evolm.findings.coin_flips", None)
+
+
+def test_everything_as_expected_and_decided_exits_zero(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    freeze(capsys)
+    run(project, kept=True)
+    run(project, kept=False)
+    code, told = check(capsys)
+    assert code == 0, told
+    assert [(line["kept"], line["found"]) for line in told["lines"]] == [
+        (kept, verdict) for kept in (True, False) for verdict in ("reproduced", "not run at this scale")
+    ]
+    assert check(capsys, "coin-flips")[0] == 0
+
+
+@pytest.mark.parametrize("kept", [True, False])
+@pytest.mark.parametrize(
+    ("expected", "why"), [("not reproduced", "it improved"), ("inconclusive", "it was open"), ("not specific", "")]
+)
+def test_a_verdict_that_differs_from_the_expected_one_exits_one(
+    project: Project, capsys: pytest.CaptureFixture[str], kept: bool, expected: str, why: str
+) -> None:
+    freeze(capsys)
+    run(project, kept=kept)
+    edit_manifest(project, '"heads-excess": "reproduced"', f'"heads-excess": "{expected}"')
+    code, told = check(capsys)
+    assert code == 1, why
+    assert [line["claim"] for line in told["lines"] if line["changed"]] == ["heads-excess"]
+
+
+def test_a_worse_verdict_of_changed_estimands_exits_one(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    run(project, kept=True)
+    estimands = project.root / "site" / "coin_estimands.py"
+    estimands.write_text('def excess(tables, params):\n    return tables["flips"].assign(value=0.0)\n')
+    sys.modules.pop("coin_estimands", None)
+    freeze(capsys)
+    code, told = check(capsys)
+    assert code == 1
+    assert told["lines"][0]["found"] == "not reproduced"
+
+
+def test_an_undecided_core_claim_of_the_best_kept_evidence_exits_two(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    freeze(capsys)
+    code, told = check(capsys)
+    assert code == 2
+    assert told["undecided"] == ["coin-flips: no kept record can speak about heads-excess"]
+    run(project, kept=True)
+    assert check(capsys)[0] == 0
+    # A larger scale that leaves it open outweighs the smaller one that decided.
+    edit_manifest(project, 'overrides={"seeds": 10}', 'overrides={"seeds": 3}')
+    edit_manifest(
+        project,
+        'expected={"smoke"',
+        'expected={"cpu": {"heads-excess": "inconclusive", "large-coin": SILENT}, "smoke"',
+    )
+    run(project, "cpu", kept=True)
+    code, told = check(capsys)
+    assert code == 2
+    assert told["undecided"][0].startswith("coin-flips: heads-excess is inconclusive at cpu. 3 of")
+
+
+def test_a_kept_record_without_accepted_verdicts_counts_and_a_local_one_does_not(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    freeze(capsys)
+    run(project, kept=True)
+    run(project, "paper", kept=False)
+    assert check(capsys)[0] == 0
+    run(project, "paper", kept=True)
+    code, told = check(capsys)
+    assert code == 1
+    assert {(line["preset"], line["expected"]) for line in told["lines"] if line["changed"]} == {("paper", None)}
+
+
+def test_a_record_with_parameters_of_its_own_is_not_judged_against_a_preset(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    freeze(capsys)
+    run(project, kept=False, bias=0.0)
+    assert check(capsys)[1]["lines"] == []
+
+
+def test_damage_an_unfrozen_claim_and_a_stale_expectation_are_problems(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = run(project, kept=True)
+    code, told = check(capsys)
+    assert code == 1
+    assert told["problems"] == [
+        "coin-flips: heads-excess, large-coin not frozen as stated now: run `evolm freeze coin-flips`"
+    ]
+    freeze(capsys)
+    assert check(capsys)[0] == 0
+    edit_manifest(project, '{"heads-excess": "reproduced"', '{"tails": "reproduced", "heads-excess": "reproduced"')
+    assert "'tails', which is no claim any more" in check(capsys)[1]["problems"][0]
+    edit_manifest(project, '"tails": "reproduced", ', "")
+    table = record.path / "flips.parquet"
+    table.write_bytes(table.read_bytes()[:-10])
+    code, told = check(capsys)
+    assert code == 1
+    assert str(table) in told["problems"][0]
+
+
+def test_a_claim_edited_after_the_data_stays_visible_but_is_no_problem_once_frozen_again(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    freeze(capsys)
+    run(project, kept=True)
+    edit_manifest(project, "So do large ones.", "So do the largest.")
+    assert check(capsys)[0] == 1
+    freeze(capsys)
+    assert check(capsys)[0] == 0
+    from evolm import lock
+
+    assert lock.status(finding.get("coin-flips"))["large-coin"].startswith("revised after data")
+
+
+def test_the_text_says_what_changed(project: Project, capsys: pytest.CaptureFixture[str]) -> None:
+    run(project, kept=True)
+    edit_manifest(project, '"heads-excess": "reproduced"', '"heads-excess": "inconclusive"')
+    with pytest.raises(SystemExit):
+        cli.main(["check"])
+    said = capsys.readouterr()
+    assert "CHANGED, expected: inconclusive" in said.out
+    assert "2 verdicts, 1 changed, 1 problems, 0 core claims undecided" in said.err
