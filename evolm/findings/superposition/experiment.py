@@ -19,8 +19,9 @@ from evolm.findings.superposition.program import Program, ToyModel, Training
 if TYPE_CHECKING:
     from evolm.findings.superposition.parameters import SuperpositionParams
 
-#: Features of the picture in two dimensions, and the training that draws it; seconds at any preset.
-PICTURE_FEATURES, PICTURE_STEPS = 6, 3000
+#: The picture in two dimensions: few enough features that each can be seen; seconds at any preset.
+PICTURE = Training(n=6, alpha=0.5, batch_size=256, steps=3000, lr=0.01, density=0.25)
+PICTURE_DECAYS = {"weak": 1.0, "neutral": 0.0, "strong": -1.0}
 
 
 def arms(params: SuperpositionParams, alpha: float) -> dict[str, tuple[float, str, float]]:
@@ -121,18 +122,15 @@ def run_unit(params: SuperpositionParams, unit: Unit, device: str) -> dict[str, 
 
 
 def picture(params: SuperpositionParams) -> pd.DataFrame:
-    """A few features in two dimensions, trained under strong, neutral and weak regimes: arrows for the first figure."""
-    chosen = {"strong": min(params.decays), "neutral": 0.0, "weak": max(params.decays)}
-    training = Training(PICTURE_FEATURES, 0.6, 1024, PICTURE_STEPS, params.lr, density=0.3)
-    models = [ToyModel(2, decay, "relu", 0.0) for decay in chosen.values()]
-    program = Program(models, training, [params.first_seed]).train()
-    p = frequencies(PICTURE_FEATURES, training.alpha, training.density)
-    rows = []
-    for arm, span in zip(chosen, program.rows, strict=True):
-        w = np.asarray(program.weights[0, span.start : span.start + 2])
-        for i in range(PICTURE_FEATURES):
-            rows.append({"arm": arm, "feature": i, "frequency": p[i], "x": float(w[0, i]), "y": float(w[1, i])})
-    return pd.DataFrame(rows)
+    """Six features in two dimensions under three decays: the arrows of the first figure."""
+    models = [ToyModel(2, decay, "relu", bias_std=0.0) for decay in PICTURE_DECAYS.values()]
+    program = Program(models, PICTURE, [params.first_seed]).train()
+    p = frequencies(PICTURE.n, PICTURE.alpha, PICTURE.density)
+    frames = []
+    for arm, span in zip(PICTURE_DECAYS, program.rows, strict=True):
+        x, y = np.asarray(program.weights[0, span.start : span.start + 2], dtype=float)
+        frames.append(pd.DataFrame({"arm": arm, "feature": range(PICTURE.n), "frequency": p, "x": x, "y": y}))
+    return pd.concat(frames, ignore_index=True)
 
 
 def key_data(params: SuperpositionParams) -> dict[str, str]:
