@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from evolm.findings.superposition.data import SparseBatches, frequencies
-from evolm.findings.superposition.measure import test_loss
+from evolm.findings.superposition.measure import evaluate_loss
 from evolm.findings.superposition.program import Program, ToyModel, Training
 from evolm.findings.superposition.reference import dense_batch, train_one
 
@@ -69,7 +69,7 @@ def compare(n: int, steps: int, batch_size: int, seeds: list[int], device: str) 
     worst = 0.0
     for k, (model, rows) in enumerate(zip(models, trained[0].rows, strict=True)):
         together = trained[0].weights[0, rows]
-        losses = [test_loss(x, w[:-1], w[-1], model.decoder) for w in (together, alone[seeds[0], k])]
+        losses = [evaluate_loss(x, w[:-1], w[-1], model.decoder) for w in (together, alone[seeds[0], k])]
         worst = max(worst, abs(losses[0] / losses[1] - 1))
     lines = [
         f"n={n:<6} batch={batch_size} models={len(models) * len(seeds)} steps={steps}   loss differs by {worst:.1e}"

@@ -7,6 +7,7 @@ parameters(finding, "cpu", params) + provenance(record)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from evolm import describe, judging
@@ -26,21 +27,47 @@ def claims(
     judged: Sequence[tuple[Record, Sequence[Verdict]]],
     freeze: Mapping[str, str],
 ) -> Fragment:
-    """One row per claim, core claims first: the paper, this run and the best kept evidence side by side."""
+    """One block per claim: the paper, the best kept evidence and this run side by side; exploratory ones folded."""
     mine = {verdict.claim: verdict for verdict in verdicts}
-    rows = []
-    for claim in sorted(finding.claims, key=lambda c: not c.core):
+    blocks: dict[bool, list[Cell]] = {True: [], False: []}
+    for claim in finding.claims:
         found = judging.best_of(judged, claim.name)
-        rows.append(
-            (
-                _claim_cell(claim, freeze.get(claim.name, "")),
-                Cell.lines(claim.paper, claim.estimand),
-                _verdict_cell(claim, mine[claim.name], ""),
-                _verdict_cell(claim, found[1], label(found[0])) if found else "no kept record speaks about it",
+        blocks[claim.core].append(
+            _block(
+                claim,
+                freeze.get(claim.name, ""),
+                {
+                    "The paper": Cell.lines(claim.paper),
+                    "Best kept evidence": _verdict_cell(claim, found[1], label(found[0]))
+                    if found
+                    else Cell.lines("no kept record speaks about it"),
+                    "This run": _verdict_cell(claim, mine[claim.name], this_run),
+                },
             )
         )
-    columns = ("Claim", "The paper", f"This run ({this_run})", "Best kept evidence")
-    return table(columns, rows, caption=f"{finding.title}: claims, with adjusted intervals and controls")
+    core, more = ("".join(block.html for block in blocks[which]) for which in (True, False))
+    folded = f"<details><summary>{len(blocks[False])} exploratory claims</summary>{more}</details>" if more else ""
+    texts = [block.text for which in (True, False) for block in blocks[which]]
+    return Fragment(f'<div class="evolm-blocks">{core}{folded}</div>', "\n\n".join(texts))
+
+
+def _block(claim: Claim, frozen: str, evidence: Mapping[str, Cell]) -> Cell:
+    """A claim's statement, then a column per source of evidence, then the small print."""
+    role = ("core claim" if claim.core else "exploratory") + f", {claim.kind.replace('_', ' ')}"
+    print_ = [f"{claim.name}: {role}" + (f", {frozen}" if frozen else ""), f"Estimated: {claim.estimand}."]
+    size = [f"smallest effect that counts {number(claim.delta)}"] if claim.delta else []
+    size += [f"margin ±{number(claim.margin)}"] if claim.margin else []
+    size += [f"predicted {number(claim.predicted)}"] if claim.predicted is not None else []
+    print_.append(f"{'; '.join(size).capitalize()} ({claim.unit})." if size else "")
+    print_ += [f"Control {name}: {why}." for name, why in claim.controls.items()] + [f"Scope: {claim.scope}."]
+    columns = "".join(f"<div><b>{escape(title)}</b><p>{cell.html}</p></div>" for title, cell in evidence.items())
+    small = " ".join(escape(line) for line in print_ if line)
+    html = (
+        f'<section class="evolm-block" data-claim="{escape(claim.name)}"><h4>{escape(claim.statement)}</h4>'
+        f'<div class="evolm-evidence">{columns}</div><small>{small}</small></section>'
+    )
+    told = [claim.statement, *(f"  {title}: {cell.text}" for title, cell in evidence.items())]
+    return Cell(html, "\n".join([*told, *(f"  {line}" for line in print_ if line)]))
 
 
 def parameters(finding: Finding, preset: str, params: Params) -> Fragment:
@@ -118,12 +145,6 @@ def spoken(claim: Claim, verdict: Verdict, what: str) -> str:
     if what not in said:
         raise KeyError(f"nothing called {what!r} can be said of a claim; there are: {', '.join(said)}")
     return said[what]
-
-
-def _claim_cell(claim: Claim, frozen: str) -> Cell:
-    kind = claim.kind.replace("_", " ")
-    role = "core claim" if claim.core else "exploratory"
-    return Cell.lines(claim.name, claim.statement, f"{role}, {kind}" + (f"; {frozen}" if frozen else ""), claim.scope)
 
 
 def _verdict_cell(claim: Claim, verdict: Verdict, where: str) -> Cell:

@@ -173,7 +173,7 @@ def cost_message(finding: Finding, preset: str, params: Params, store: Store, *,
     """What a run will take and how many of its units are saved already; None where it is short or done."""
     from evolm.runner import plan_run
 
-    plan = plan_run(finding, params, store)
+    plan = plan_run(finding, params, store, fresh=fresh)
     if not fresh and store.find(finding.name, plan.key):
         return None
     to_run = plan.units if fresh else plan.missing

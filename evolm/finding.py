@@ -190,16 +190,6 @@ class Finding(BaseModel):
         return f"evolm.findings.{self.name.replace('-', '_')}"
 
 
-class Unit(BaseModel):
-    """The smallest piece of an experiment that is saved, resumed and run in its own process."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str = Field(pattern=r"^[A-Za-z0-9_.=-]+$")
-    arguments: dict[str, Any] = {}
-    cost: float = Field(1.0, description="relative cost, for the time estimate")
-
-
 def findings() -> dict[str, Finding]:
     """Every finding there is, by name, in the order of the book."""
     import evolm.findings as package
@@ -229,6 +219,7 @@ def nearest(name: str, known: Any) -> str:
 def _readable(name: str, error: ValidationError) -> str:
     lines = []
     for item in error.errors():
-        where = ".".join(str(part) for part in item["loc"]) or "the parameters"
-        lines.append(f"{name}: {where} = {item['input']!r} is refused: {item['msg']}")
+        message = item["msg"].removeprefix("Value error, ")
+        where = ".".join(str(part) for part in item["loc"])
+        lines.append(f"{name}: {where} = {item['input']!r} is refused: {message}" if where else f"{name}: {message}")
     return "\n".join(lines)

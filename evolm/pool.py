@@ -26,9 +26,10 @@ from types import ModuleType
 
 from tqdm import tqdm
 
-from evolm.finding import Params, Unit
+from evolm.finding import Params
 from evolm.provenance import Meter
 from evolm.record import Store
+from evolm.unit import Unit
 
 #: Read by OpenMP, MKL and OpenBLAS when they start: a worker is one core, and one thread sums in one order.
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}

@@ -23,11 +23,12 @@ from typing import Any
 
 import pandas as pd
 
-from evolm.finding import Finding, Params, Unit
+from evolm.finding import Finding, Params
 from evolm.pool import Job, Progress, UnitFailed, run_units
 from evolm.provenance import Meter, cpu_count, provenance
 from evolm.record import Record, Shards, Store, StoreError, record_key
 from evolm.sources import source_closure
+from evolm.unit import Unit
 
 __all__ = ["Plan", "RunInterrupted", "UnitFailed", "choose_device", "plan_run", "run_experiment", "worker_count"]
 

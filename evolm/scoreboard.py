@@ -63,6 +63,12 @@ border-bottom:1px solid rgba(128,138,150,.35);background:none!important;white-sp
 .evolm-card li{{display:grid;grid-template-columns:13rem 1fr;gap:.25rem 1rem;padding:.4rem 0;margin:0;
 border-top:1px solid rgba(128,138,150,.25);font-size:.92rem}}
 @media (max-width:600px){{.evolm-card li{{grid-template-columns:1fr}}}}
+.evolm-block{{border-top:1px solid rgba(128,138,150,.35);padding:1rem 0;font-size:.9rem;line-height:1.5}}
+.evolm-block h4{{margin:0 0 .5rem;font-size:1.02rem}}
+.evolm-block small{{display:block;opacity:.85;font-size:.95em}}
+.evolm-evidence{{display:grid;grid-template-columns:repeat(auto-fit,minmax(12.5rem,1fr));
+gap:.5rem 1.25rem;margin-bottom:.4rem}}
+.evolm-evidence p{{margin:.15rem 0 0}}
 </style>"""
 
 
@@ -96,7 +102,6 @@ def rows(finding: Finding, judged: Iterable[tuple[Record, Sequence[Verdict]]]) -
     for record, verdicts in sorted(judged, key=lambda pair: -_scale(pair[0].preset)):
         for verdict in sorted(verdicts, key=lambda v: not v.core):
             claim = finding.claim(verdict.claim)
-            needed = verdict.seeds_needed
             found.append(
                 Row(
                     finding=finding.name,
@@ -112,7 +117,7 @@ def rows(finding: Finding, judged: Iterable[tuple[Record, Sequence[Verdict]]]) -
                     controls=tuple(
                         f"{c.name}: {number(c.estimate)} {interval(c.low, c.high)}".strip() for c in verdict.controls
                     ),
-                    note=f"{verdict.note} About {needed} seeds would decide." if needed else verdict.note,
+                    note=verdict.note,
                     preset=record.preset or "own parameters",
                     label=label(record),
                     key=record.key,

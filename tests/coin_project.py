@@ -59,7 +59,7 @@ import os
 import time
 import numpy as np
 import pandas as pd
-from evolm.finding import Unit
+from evolm.unit import Unit
 
 def units(params, device):
     return [Unit(name=f"seed={s}", arguments={"seed": s}) for s in params.seed_list]

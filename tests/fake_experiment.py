@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from evolm.finding import PRESET_NAMES, Citation, Finding, Params, Preset, Unit, parameter
+from evolm.finding import PRESET_NAMES, Citation, Finding, Params, Preset, parameter
+from evolm.unit import Unit
 
 
 class FakeParams(Params):

@@ -13,9 +13,10 @@ import pandas as pd
 import pytest
 from fake_experiment import DRIVER, FINDING
 
-from evolm.finding import Finding, Params, Unit
+from evolm.finding import Finding, Params
 from evolm.record import DamagedRecord, Record, Store
 from evolm.runner import UnitFailed, choose_device, plan_run, run_experiment, total_costs, worker_count
+from evolm.unit import Unit
 
 ROOT = Path(__file__).resolve().parent.parent
 SMOKE = FINDING.resolve("smoke")

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from evolm.finding import Unit
 from evolm.findings.superposition.data import frequencies
 from evolm.findings.superposition.measure import measure
 from evolm.findings.superposition.program import Program, ToyModel, Training
+from evolm.unit import Unit
 
 if TYPE_CHECKING:
     from evolm.findings.superposition.parameters import SuperpositionParams

@@ -12,7 +12,7 @@ from evolm.plotting import colour
 #: arm -> colour, marker, label; the same in every figure.
 STYLE = {
     "strong": ("blue", "o", "strong (authors' random bias)"),
-    "zero-bias": ("sky", "s", "strong, bias from zero"),
+    "zero-bias": ("green", "s", "strong, bias from zero"),
     "weak": ("vermillion", "^", "weak"),
     "frozen": ("grey", "X", "control: frozen random directions"),
 }
@@ -21,6 +21,8 @@ STYLE = {
 def spread(axes: Any, rows: pd.DataFrame, x: str, y: str, arm: str, label: str | None = None) -> None:
     """Mean over seeds as a line, the seeds' whole range as a band."""
     shade, marker, name = STYLE[arm]
+    if rows.empty:  # an arm that these parameters do not have
+        return
     by = rows.groupby(x)[y]
     axes.fill_between(by.min().index, by.min(), by.max(), color=colour(shade), alpha=0.2, lw=0)
     axes.plot(by.mean().index, by.mean(), color=colour(shade), marker=marker, label=label or name)

@@ -20,7 +20,7 @@ Tables = dict[str, pd.DataFrame]
 def geometry(tables: Tables) -> Figure:
     """Six features in two dimensions, from weak to strong superposition: the picture that explains the word."""
     rows = tables["picture"]
-    titles = {"weak": "Weak", "neutral": "No decay", "strong": "Strong"}
+    titles = {"weak": "Weak", "neutral": "No decay", "strong": "Strong"}  # from positive to negative decay
 
     def draw(panels: list[Any]) -> None:
         for axes, (arm, title) in zip(panels, titles.items(), strict=True):
@@ -116,7 +116,7 @@ def frequency_sum(tables: Tables, params: SuperpositionParams) -> Figure:
         axes.set(
             xscale="log", yscale="log", xlabel="predicted loss  ⟨v²⟩ Σ p over missing features", ylabel="test loss"
         )
-        below(axes, columns=3)
+        below(axes, columns=1)
 
     return figure(
         draw,
@@ -145,9 +145,10 @@ def overlaps(tables: Tables, params: SuperpositionParams, vectors: pd.DataFrame 
             if len(part):
                 spread(axes, part, "width", "level", arm)
         strong = rows[rows["arm"] == "zero-bias"].groupby("width")["welch"].mean()
-        axes.plot(strong.index, strong, color=colour("green"), ls=":", lw=2, label="Welch level (tight frame)")
+        axes.plot(strong.index, strong, color=colour("purple"), ls=":", lw=2, label="Welch level (tight frame)")
         axes.axhline(1, color=colour("ink"), lw=1, ls="--", label="random directions")
         axes.set(xscale="log", title="Toy models", xlabel="width m (dimensions)", ylabel="m × mean squared cosine")
+        axes.set_xlim(min(params.widths) * 0.95, max(params.widths) * 1.05)
         plain_ticks(axes.xaxis, thin(params.widths))
 
     def draw(panels: Any) -> None:

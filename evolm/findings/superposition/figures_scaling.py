@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import NullFormatter
 
 from evolm.findings.superposition import estimands
 from evolm.findings.superposition.figure_style import STYLE, below, spread, thin
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from evolm.findings.superposition.parameters import SuperpositionParams
 
 Tables = dict[str, pd.DataFrame]
+SYMBOLS = ("circle", "square", "triangle-up", "x")  # plotly's names for the markers of STYLE
 
 
 def loss_against_width(tables: Tables, params: SuperpositionParams) -> Figure:
@@ -50,6 +52,7 @@ def loss_against_width(tables: Tables, params: SuperpositionParams) -> Figure:
             )
             axes.text(widths[-1], anchor * widths[-1] ** -exponent, f" {exponent:g}", color=colour("blue"), va="center")
             axes.set(xscale="log", yscale="log", title=f"α = {alpha:g}", xlabel="width m (dimensions)")
+            axes.yaxis.set_minor_formatter(NullFormatter())
             plain_ticks(axes.xaxis, thin(widths))
         panels[0].set_ylabel("test loss  E|y − x|²")
         below(panels[0])
@@ -100,7 +103,9 @@ def exponent_against_law(tables: Tables, params: SuperpositionParams) -> Figure:
             )
             mean = part.groupby("alpha")["exponent"].mean()
             axes.plot(mean.index + shift, mean, marker=marker, ms=7, color=colour(shade), label=label)
-        axes.set(xlabel="exponent α of the frequency law  p ~ i^−α", ylabel="exponent of loss in width")
+        axes.set(
+            xlabel=r"exponent α of the frequency law  $p_i \propto i^{-\alpha}$", ylabel="exponent of loss in width"
+        )
         axes.set_ylim(bottom=min(0, found["exponent"].min()) - 0.1)
         below(axes)
 
@@ -165,8 +170,8 @@ def _local_slopes(rows: pd.DataFrame) -> pd.DataFrame:
         x, y = np.log(ordered["width"].to_numpy(float)), np.log(ordered["loss"].to_numpy(float))
         middles, slopes = np.exp((x[1:] + x[:-1]) / 2), -np.diff(y) / np.diff(x)
         shares = np.exp((y[1:] + y[:-1]) / 2) / ordered["ceiling"].iloc[0]
-        frame = pd.DataFrame({"width": middles, "slope": slopes, "share": shares})
-        found.append(frame.assign(seed=seed, arm=arm, alpha=alpha))
+        labels = {"seed": seed, "arm": arm, "alpha": alpha}
+        found.append(pd.DataFrame({**labels, "width": middles, "slope": slopes, "share": shares}))
     return pd.concat(found) if found else pd.DataFrame(columns=["seed", "arm", "alpha", "width", "slope", "share"])
 
 
@@ -182,7 +187,7 @@ def explore(tables: Tables, params: SuperpositionParams) -> Figure:
 
         plot = go.Figure()
         for alpha in laws:
-            for arm, (shade, _, label) in STYLE.items():
+            for symbol, (arm, (shade, _, label)) in zip(SYMBOLS, STYLE.items(), strict=True):
                 part = rows[(rows["alpha"] == alpha) & (rows["arm"] == arm)]
                 notes = part[["seed", "recovered", "represented", "strong_count"]].round(3).to_numpy().tolist()
                 plot.add_scatter(
@@ -192,7 +197,7 @@ def explore(tables: Tables, params: SuperpositionParams) -> Figure:
                     mode="markers",
                     name=label,
                     visible=bool(alpha == shown),
-                    marker={"color": colour(shade), "size": 8, "opacity": 0.75},
+                    marker={"color": colour(shade), "symbol": symbol, "size": 8, "opacity": 0.75},
                     hovertemplate="width %{x}, loss %{y:.4g}<br>seed %{customdata[0]:.0f}<br>recovered "
                     "%{customdata[1]:.0%}, "
                     "norm above ½ %{customdata[2]:.0%}<br>%{customdata[3]:.0f} rows with norm above 1",
@@ -214,7 +219,7 @@ def explore(tables: Tables, params: SuperpositionParams) -> Figure:
             "yanchor": "bottom",
         }
         plot.update_xaxes(type="log", title="width m (dimensions)", tickvals=list(params.widths))
-        return plot.update_yaxes(type="log", title="test loss").update_layout(updatemenus=[menu])
+        return plot.update_yaxes(type="log", title="test loss", dtick="D2").update_layout(updatemenus=[menu])
 
     def fallback(axes: Any) -> None:
         part = rows[rows["alpha"] == shown]

@@ -38,7 +38,7 @@ def measure(program: Program) -> pd.DataFrame:
                     "seed": seed, "n": training.n, "alpha": training.alpha, "width": model.width,
                     "decay": model.decay, "decoder": model.decoder, "bias_std": model.bias_std,
                     "steps": training.steps, "density": training.density,
-                    "loss": test_loss(xs, w, b, model.decoder),
+                    "loss": evaluate_loss(xs, w, b, model.decoder),
                     "ceiling": float((MEAN_SQUARE * p - p**2).sum()),
                     "ideal_weak": float(MEAN_SQUARE * p[model.width :].sum()),
                     **representation(w, b, model.decoder, p, order),
@@ -48,7 +48,7 @@ def measure(program: Program) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def test_loss(x: Tensor, w: Tensor, b: Tensor, decoder: str) -> float:
+def evaluate_loss(x: Tensor, w: Tensor, b: Tensor, decoder: str) -> float:
     """Mean over samples of |y - x|^2. x (sample, n), w (m, n), b (n,)."""
     total = 0.0
     for part in x.split(EVALUATION_SIZE):

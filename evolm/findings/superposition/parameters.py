@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from evolm.finding import Params, Preset, parameter
 
@@ -51,6 +51,25 @@ class SuperpositionParams(Params):
         unit="models",
         max_length=64,
     )
+
+    @model_validator(mode="after")
+    def _make_sense_together(self) -> SuperpositionParams:
+        for name in ("widths", "alphas", "decays", "sweep_steps", "sweep_features", "models"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} = {list(values)} names a value twice")
+        if list(self.widths) != sorted(self.widths):
+            raise ValueError(f"widths = {list(self.widths)} must increase")
+        fewest = min((self.n, *self.sweep_features))
+        if self.widths[-1] >= fewest:
+            raise ValueError(f"widths up to {self.widths[-1]} leave nothing to superpose in {fewest} features")
+        for alpha in {*self.alphas, self.sweep_alpha}:
+            if (top := self.density / sum(i**-alpha for i in range(1, fewest + 1))) >= 1:
+                raise ValueError(
+                    f"alpha = {alpha:g} with density = {self.density:g} gives the first feature probability {top:.2f}; "
+                    "lower the density or alpha"
+                )
+        return self
 
 
 ASSETS = ("smollm2-135m", "minilm-l6")
