@@ -32,6 +32,7 @@ from evolm.decisions import (
 from evolm.evidence import CannotSpeakError, Evidence, checked, gather
 from evolm.finding import Claim, Finding, Kind, nearest
 
+MAX_NAMED = 8  # models that a note lists one by one
 VerdictName = Literal[
     "reproduced",
     "not reproduced",
@@ -125,10 +126,12 @@ def _evidence(
 
 
 def _measured(claim: Claim, frame: pd.DataFrame) -> Verdict:
-    """The only row, or the median one of several: never "reproduced", whatever it shows."""
+    """The only row, or the median one of several, with all of them named: never "reproduced", whatever it shows."""
     rows = frame.sort_values("value", kind="stable").reset_index(drop=True)
     row = rows.iloc[(len(rows) - 1) // 2]
-    note = f"{row['unit']}" if len(rows) == 1 else f"median of {len(rows)} rows: {row['unit']}"
+    each = [f"{r.unit} {r.value:.3g} [{r.low:.3g}, {r.high:.3g}]" for r in rows.head(MAX_NAMED).itertuples()]
+    more = f" and {len(rows) - MAX_NAMED} more" if len(rows) > MAX_NAMED else ""
+    note = f"{row['unit']}" if len(rows) == 1 else f"the median of {len(rows)}: {', '.join(each)}{more}"
     numbers = {"estimate": float(row["value"]), "low": float(row["low"]), "high": float(row["high"])}
     return _verdict(claim, "measured", note=f"{note}; interval over problems or rows, not over seeds", **numbers)
 

@@ -11,7 +11,7 @@ import torch
 
 from evolm.findings.superposition import FINDING, estimands
 from evolm.findings.superposition.data import MEAN_SQUARE, SparseBatches, frequencies
-from evolm.findings.superposition.measure import measure, overlaps, representation, evaluate_loss
+from evolm.findings.superposition.measure import evaluate_loss, measure, overlaps, representation
 from evolm.findings.superposition.program import Program, ToyModel, Training
 
 N = 30
@@ -90,7 +90,8 @@ def planted(exponent: dict[str, float], seeds: int = 6, noise: float = 0.01) -> 
             "kind": "grid", "arm": arm, "alpha": alpha, "seed": seed, "width": width, "steps": 100, "n": N,
             "loss": width**-a * math.exp(noise * rng.standard_normal()),
         }
-        for arm, a in exponent.items() for alpha in (0.0, 1.0) for seed in range(seeds) for width in (2, 3, 5, 8, 12, 18)
+        for arm, a in exponent.items() for alpha in (0.0, 1.0)
+        for seed in range(seeds) for width in (2, 3, 5, 8, 12, 18)
     ]  # fmt: skip
     return pd.DataFrame(rows)
 

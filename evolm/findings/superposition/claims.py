@@ -313,3 +313,26 @@ CLAIMS = (
         core=False,
     ),
 )
+
+#: Verdicts last seen and accepted, by preset; `evolm check` tells when a record says something else.
+EXPECTED = {
+    "cpu": {
+        "recovery-follows-decay": "reproduced",
+        "weak-loss-is-missing-frequency": "reproduced",
+        "strong-exponent-flat": "not reproduced",
+        "overlap-below-random": "reproduced",
+        "norm-follows-decay": "reproduced",
+        "overlap-near-welch": "inconclusive",
+        "overlap-near-welch-zero-bias": "inconclusive",
+        "strong-exponent-steep": "inconclusive",
+        "strong-exponent-flat-zero-bias": "not reproduced",
+        "strong-exponent-steep-zero-bias": "inconclusive",
+        "weak-exponent-steep": "not reproduced",
+        "exponent-free-of-bias-start": "not reproduced",
+        "exponent-free-of-training-length": "not reproduced",
+        "exponent-free-of-feature-count": "not run at this scale",
+        "open-models-represent-all": "measured",
+        "open-models-overlap": "measured",
+        "open-models-overlap-centred": "measured",
+    },
+}

@@ -83,22 +83,22 @@ FAMILIES = (
 
 PRESETS = {
     "smoke": Preset(
-        description="the whole chapter, small: 80 features, 1,200 steps",
+        description="the whole chapter, small: 80 features, 2,000 steps",
         overrides={
             "seeds": 5,
             "n": 80,
             "widths": (3, 4, 6, 9, 13, 19),
             "decays": (-1.0, 0.0, 1.0),
             "batch_size": 128,
-            "steps": 1200,
+            "steps": 2000,
             "sweep_steps": (300,),
         },
-        cpu_seconds=75,
+        cpu_seconds=60,
     ),
     "cpu": Preset(
         description="core claims and controls: 200 features, 6,000 steps, 8 seeds",
         overrides={"seeds": 8, "sweep_steps": (1000, 2500, 10_000), "models": ASSETS},
-        cpu_seconds=1150,
+        cpu_seconds=900,
     ),
     "gpu": Preset(
         description="the grid of the paper's small experiment, with seeds: 1,000 features, 20,000 steps",
