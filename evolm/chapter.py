@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import ast
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from html import escape
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from evolm import chapter_tables, describe, execute, judging, lock, paths, scoreboard
 from evolm.finding import Finding, ParameterError, Params, get, nearest
-from evolm.fragments import CodeBlock, Fragment, verdict_text
+from evolm.fragments import CodeBlock, Fragment, folded, labelled, verdict_text
 from evolm.record import Record, Store
 from evolm.verdict import Verdict
+
+if TYPE_CHECKING:
+    from evolm.plotting import Figure
 
 #: Public names that IPython itself puts into a notebook's namespace.
 IPYTHON_NAMES = frozenset({"In", "Out", "exit", "quit", "get_ipython", "open"})
@@ -91,16 +94,23 @@ class Chapter:
         """Kept records that speak for a preset, with their verdicts."""
         return judging.judged(self.finding)
 
-    def kept_table(self, name: str) -> tuple[pd.DataFrame | None, str]:
-        """The table `name` of the best kept record that has it, and that record's label; (None, "") without one.
+    def beside(self, draw: Callable[[Mapping[str, pd.DataFrame], Params], Figure]) -> Fragment:
+        """One figure of the larger run, and the same of the smaller folded under it: this run and the best kept one.
 
-        For what this run could not measure, such as a model that is not on this machine: drawn with its label.
+        `draw` is called with the tables and parameters of each; both are labelled, and their data never mix.
         """
-        for record in reversed(self.kept):
-            tables = record.tables()
-            if name in tables and len(tables[name]):
-                return tables[name], scoreboard.label(record)
-        return None, ""
+        mine = ("This run: " + self.label(), draw(self.tables, self.params))
+        others = [
+            record for record in self.kept if judging.preset_of(self.finding, record) and record.key != self.record.key
+        ]
+        if not others:
+            return labelled(*mine)
+        best = others[-1]
+        theirs = draw(best.tables(), judging.params_of(self.finding, best)).renamed("kept")
+        pair = [("Kept record: " + scoreboard.label(best), theirs), mine]
+        if judging.smallest_first(self.finding, [self.record, best])[-1] is self.record:
+            pair.reverse()
+        return labelled(*pair[0]) + folded(*pair[1])
 
     @cached_property
     def freeze(self) -> Mapping[str, str]:
@@ -116,14 +126,17 @@ class Chapter:
         lines, texts = [], []
         mine = {verdict.claim: verdict for verdict in self.verdicts}
         for claim in (c for c in self.finding.claims if c.core):
-            sources = [("this run: " + self.label(), mine[claim.name])]
+            sources = [("this run, " + (self.record.preset or "custom"), mine[claim.name])]
             if kept := judging.best_of(self.judged, claim.name):
-                sources.insert(0, ("best kept evidence: " + scoreboard.label(kept[0]), kept[1]))
+                sources.insert(0, ("kept, " + scoreboard.label(kept[0]), kept[1]))
             shown = " ".join(
-                f"{scoreboard.badge(verdict.verdict)} <small>{escape(where)}</small>" for where, verdict in sources
+                f"<span>{scoreboard.badge(verdict.verdict)} <small>{escape(where)}</small></span>"
+                for where, verdict in sources
             )
             statement = escape(claim.statement)
-            lines.append(f'<li data-claim="{claim.name}"><span>{shown}</span><span>{statement}</span></li>')
+            lines.append(
+                f'<li class="evolm-stacked" data-claim="{claim.name}"><span>{statement}</span><div>{shown}</div></li>'
+            )
             told = "; ".join(f"{verdict_text(verdict.verdict)} ({where})" for where, verdict in sources)
             texts.append(f"{claim.statement} {told}")
         return Fragment(f'<div class="evolm-card"><ul>{"".join(lines)}</ul></div>', "\n".join(texts))

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from evolm.record import Record
     from evolm.verdict import Verdict
 
+#: What the number beside a control is, by the kind of its claim.
+CONTROL_WORDS = {"equivalence": "control", "form": "held-out error above that of the form"}
+
 
 def claims(
     finding: Finding,
@@ -54,7 +57,7 @@ def claims(
 def _block(claim: Claim, frozen: str, evidence: Mapping[str, Cell]) -> Cell:
     """A claim's statement, then a column per source of evidence, then the small print."""
     role = ("core claim" if claim.core else "exploratory") + f", {claim.kind.replace('_', ' ')}"
-    print_ = [f"{claim.name}: {role}" + (f", {frozen}" if frozen else ""), f"Estimated: {claim.estimand}."]
+    print_ = [f"{claim.name}: {role}" + (f", {frozen}." if frozen else "."), f"Estimated: {claim.estimand}."]
     size = [f"smallest effect that counts {number(claim.delta)}"] if claim.delta else []
     size += [f"margin ±{number(claim.margin)}"] if claim.margin else []
     size += [f"predicted {number(claim.predicted)}"] if claim.predicted is not None else []
@@ -150,7 +153,8 @@ def spoken(claim: Claim, verdict: Verdict, what: str) -> str:
 def _verdict_cell(claim: Claim, verdict: Verdict, where: str) -> Cell:
     bounds = interval(verdict.low, verdict.high, verdict.level)
     lines = [f"{with_unit(number(verdict.estimate), verdict.unit)} {bounds}".strip()]
-    lines += [f"against {c.name}: {number(c.estimate)} {interval(c.low, c.high)}".strip() for c in verdict.controls]
+    word = CONTROL_WORDS.get(claim.kind, "less control")
+    lines += [f"{word} {c.name}: {number(c.estimate)} {interval(c.low, c.high)}".strip() for c in verdict.controls]
     lines.append(f"{verdict.seeds} seeds" if verdict.seeds else "")
     lines.append(verdict.note)
     lines.append(where)

@@ -141,7 +141,7 @@ def _form(claim: Claim, frame: pd.DataFrame) -> Evidence:
     rules = decisions.form(exponent, list(differences.values()), claim.predicted, claim.margin, claim.delta)
     note = (
         f"R² {fit.r2.mean():.3f} over {len(x)} sizes from {x[0]:g} to {x[-1]:g}; local exponent {local[0]:.2f} at the "
-        f"small end, {local[-1]:.2f} at the large end; controls: held-out error (log) less that of the alternative"
+        f"small end, {local[-1]:.2f} at the large end"
     )
     return Evidence(rules, exponent, differences, note)
 

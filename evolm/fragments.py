@@ -11,9 +11,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import TYPE_CHECKING
 
 from evolm.describe import text_table
 from evolm.scoreboard import SIGNS, STYLE
+
+if TYPE_CHECKING:
+    from evolm.plotting import Figure
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,17 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, caption: 
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
     return Fragment(html, f"{caption}\n" + text_table(columns, [[cell.text for cell in row] for row in cells]))
+
+
+def labelled(where: str, figure: Figure) -> Fragment:
+    """A figure under a line that says which record it was drawn from."""
+    return Fragment(f'<p class="evolm-source">{escape(where)}</p>{figure.html}', f"{where}: {figure.alt}")
+
+
+def folded(where: str, figure: Figure) -> Fragment:
+    """The same, closed until it is asked for."""
+    html = f'<details class="evolm-source"><summary>{escape(where)}</summary>{figure.html}</details>'
+    return Fragment(html, f"{where}: {figure.alt}")
 
 
 def verdict_text(verdict: str, *, core: bool = True) -> str:

@@ -17,7 +17,7 @@ import io
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
@@ -64,6 +64,11 @@ class Figure:
     alt: str
     html: str
     extra: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def renamed(self, suffix: str) -> Figure:
+        """The same figure under another name, for a second one of its kind on a page."""
+        name = f"{self.name}-{suffix}"
+        return replace(self, name=name, html=self.html.replace(f'id="{self.name}"', f'id="{name}"'))
 
     def _repr_html_(self) -> str:
         return self.html

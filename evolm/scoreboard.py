@@ -35,6 +35,10 @@ SIGNS = {
 }
 
 
+#: Below this a number is rounding noise of the arithmetic that made it.
+NOTHING = 1e-6
+
+
 def _style() -> str:
     light, dark = (
         "".join(f"{prefix} .evolm-{hue}{{--evolm-hue:{value}}}" for hue, value in PALETTE[mode].items())
@@ -63,6 +67,9 @@ border-bottom:1px solid rgba(128,138,150,.35);background:none!important;white-sp
 .evolm-card li{{display:grid;grid-template-columns:13rem 1fr;gap:.25rem 1rem;padding:.4rem 0;margin:0;
 border-top:1px solid rgba(128,138,150,.25);font-size:.92rem}}
 @media (max-width:600px){{.evolm-card li{{grid-template-columns:1fr}}}}
+.evolm-card li.evolm-stacked{{grid-template-columns:1fr}}
+.evolm-stacked div{{display:flex;flex-wrap:wrap;gap:.35rem 1.5rem}}
+.evolm-source{{font-size:.85rem;opacity:.85;margin:.5rem 0 0}}
 .evolm-block{{border-top:1px solid rgba(128,138,150,.35);padding:1rem 0;font-size:.9rem;line-height:1.5}}
 .evolm-block h4{{margin:0 0 .5rem;font-size:1.02rem}}
 .evolm-block small{{display:block;opacity:.85;font-size:.95em}}
@@ -133,7 +140,9 @@ def label(record: Record) -> str:
 
 def number(value: float | None) -> str:
     """Three significant digits; a dash where there is no number."""
-    return "–" if value is None or not math.isfinite(value) else f"{value:.3g}".replace("-", "−")
+    if value is None or not math.isfinite(value):
+        return "–"
+    return "0" if abs(value) < NOTHING else f"{value:.3g}".replace("-", "−")
 
 
 def with_unit(text: str, unit: str) -> str:

@@ -85,12 +85,11 @@ def test_a_unit_gives_the_same_rows_whenever_it_runs() -> None:
 
 
 def figures(params: Any, tables: dict[str, pd.DataFrame]) -> list[Figure]:
-    vectors = tables.get("vectors")
     return [
         figures_representation.geometry(tables),
         figures_representation.represented_against_decay(tables, params),
         figures_representation.frequency_sum(tables, params),
-        figures_representation.overlaps(tables, params, vectors, "this run"),
+        figures_representation.overlaps(tables, params),
         figures_scaling.loss_against_width(tables, params),
         figures_scaling.exponent_against_law(tables, params),
         figures_scaling.boundary(tables, params),

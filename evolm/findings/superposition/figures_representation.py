@@ -113,9 +113,7 @@ def frequency_sum(tables: Tables, params: SuperpositionParams) -> Figure:
             axes.plot(
                 part[column], part["loss"], ls="none", marker=marker, color=colour(shade), alpha=0.6, ms=5, label=label
             )
-        axes.set(
-            xscale="log", yscale="log", xlabel="predicted loss  ⟨v²⟩ Σ p over missing features", ylabel="test loss"
-        )
+        axes.set(xscale="log", yscale="log", xlabel="loss that Eq. 4 predicts", ylabel="test loss")
         below(axes, columns=1)
 
     return figure(
@@ -131,12 +129,13 @@ def frequency_sum(tables: Tables, params: SuperpositionParams) -> Figure:
     )
 
 
-def overlaps(tables: Tables, params: SuperpositionParams, vectors: pd.DataFrame | None, where: str) -> Figure:
+def overlaps(tables: Tables, params: SuperpositionParams) -> Figure:
     """m <cos^2> of strong rows against width, and of open models raw, centred, and without leading components."""
     rows = estimands.grid(tables)
     rows = rows[rows["strong_count"] >= 2 * rows["width"]].assign(
         level=lambda f: f["mean_cos2"] * f["width"], welch=lambda f: f["welch_cos2"] * f["width"]
     )
+    vectors = tables.get("vectors")
     real = vectors is not None and len(vectors) > 0
 
     def toy(axes: Any) -> None:
@@ -169,7 +168,11 @@ def overlaps(tables: Tables, params: SuperpositionParams, vectors: pd.DataFrame 
         "the same for open language models, far above one as they are, near one without their leading components.",
         caption="How much strongly represented features overlap: 1 is what random directions give, below 1 is "
         "better packed. "
-        + (f"Right: output vectors of open models ({where})." if real else "No open model is measured in this run."),
+        + (
+            "Right: output vectors of open models, as they are, centred, and without leading principal components."
+            if real
+            else "No open model is measured in this run."
+        ),
     )
 
 

@@ -141,7 +141,7 @@ def boundary(tables: Tables, params: SuperpositionParams) -> Figure:
         panels[1].set(title="Local exponents", xlabel="width m between two sizes", ylabel="between neighbours")
         panels[1].axvline((2 * params.n) ** 0.5, color=colour("muted"), lw=1, ls=":", label="m² = 2n")
         panels[2].set(title="Near the ceiling", xlabel="loss / ceiling", ylabel="between neighbours")
-        plain_ticks(panels[0].xaxis, sorted(sweep["steps"].unique()))
+        plain_ticks(panels[0].xaxis, thin(sorted(sweep["steps"].unique())))
         plain_ticks(panels[1].xaxis, thin(sorted(rows["width"].unique())))
         below(panels[1], columns=4)
 
@@ -150,15 +150,13 @@ def boundary(tables: Tables, params: SuperpositionParams) -> Figure:
         name="superposition-boundary",
         panels=3,
         size=(7.6, 3.9),
-        alt="Left: the exponent grows with training length when the bias starts at random and stays high when "
-        "it starts at "
-        "zero. Right: the slope between neighbouring widths rises with width, so no single exponent describes "
-        "the curve.",
-        caption=f"Where the exponent is 1, at α = {params.sweep_alpha:g}. Left: the same models trained for "
-        "different lengths, "
-        "from the authors' random bias and from zero. Right: the exponent between neighbouring widths. A power "
-        "law would be "
-        "a flat line.",
+        alt="Left: with a random bias the exponent grows with training length; started at zero it is high at once. "
+        "Middle: the exponent between neighbouring widths rises with width. Right: it is low where the loss is near "
+        "the ceiling and high far below it, at every law.",
+        caption=f"Where the exponent is 1. Left: the same models (α = {params.sweep_alpha:g}) trained for different "
+        "lengths, from the authors' random bias and from zero. Middle: the exponent between neighbouring widths; a "
+        "power law would be a flat line. Right: the same for all laws, against the loss as a share of the ceiling, "
+        "which is the loss of predicting the mean.",
     )
 
 
