@@ -159,11 +159,12 @@ class Chapter:
         )
 
     def deviations(self) -> Fragment:
-        """Where this differs from the paper, and which parameters differ from the preset's."""
+        """Where this differs from the paper, from the preset's parameters, and from what was frozen."""
         sentences = list(self.finding.deviations)
         for name, value in describe.overrides(self.finding, self.preset, self.params).items():
             usual = describe.plain(getattr(self.finding.resolve(self.preset), name))
             sentences.append(f"This run has {name} = {value}; the preset {self.preset} has {usual}.")
+        sentences += lock.changes(self.finding)
         items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
         return Fragment(f"<ul>{items}</ul>", "\n".join(f"- {sentence}" for sentence in sentences))
 

@@ -134,7 +134,7 @@ def spoken(claim: Claim, verdict: Verdict, what: str) -> str:
         "low": number(verdict.low),
         "high": number(verdict.high),
         "interval": bounds or "(no interval)",
-        "full": f"{number(verdict.estimate)} {bounds}".strip() + (f" {verdict.unit}" if verdict.unit != "1" else ""),
+        "full": with_unit(f"{number(verdict.estimate)} {bounds}".strip(), verdict.unit),
         "level": f"{100 * verdict.level:.3g} %" if verdict.level else "–",
         "seeds": str(verdict.seeds),
         "verdict": verdict.verdict,
@@ -159,5 +159,6 @@ def _verdict_cell(claim: Claim, verdict: Verdict, where: str) -> Cell:
     lines.append(verdict.note)
     lines.append(where)
     shown = Cell.lines(*lines)
-    html = f"{badge(verdict.verdict, core=claim.core)}<br>{shown.html}"
-    return Cell(html, f"{verdict_text(verdict.verdict, core=claim.core)}: {shown.text}")
+    look = {"core": claim.core, "ours": claim.asks == "us"}
+    html = f"{badge(verdict.verdict, **look)}<br>{shown.html}"
+    return Cell(html, f"{verdict_text(verdict.verdict, **look)}: {shown.text}")

@@ -47,6 +47,7 @@ class Report:
     lines: tuple[Line, ...]
     problems: tuple[str, ...]
     undecided: tuple[str, ...]
+    remarks: tuple[str, ...] = ()  # worth knowing, no failure
 
     @property
     def changes(self) -> tuple[Line, ...]:
@@ -64,21 +65,27 @@ class Report:
             "lines": [{**asdict(line), "changed": line.changed} for line in self.lines],
             "problems": list(self.problems),
             "undecided": list(self.undecided),
+            "remarks": list(self.remarks),
         }
 
 
 def check(chosen: Iterable[Finding], local: Store, kept: Store) -> Report:
-    """Judge what both stores hold of the chosen findings; damage and an unfrozen claim are problems."""
+    """Judge what both stores hold of the chosen findings; damage and an unfrozen claim are problems.
+
+    A change of the experiment or of a preset since the claims were frozen is a remark.
+    """
     problems = [*kept.verify(), *local.verify()]
     lines: list[Line] = []
     undecided: list[str] = []
+    remarks: list[str] = []
     for finding in chosen:
         problems += [*_lock_problems(finding), *_expectations_without_claim(finding)]
         kept_judged = _judged(finding, kept, problems)
         for store_is_kept, judged in ((True, kept_judged), (False, _judged(finding, local, problems))):
             lines += [line for record, verdicts in judged for line in _lines(finding, record, verdicts, store_is_kept)]
         undecided += _undecided(finding, kept_judged)
-    return Report(tuple(lines), tuple(dict.fromkeys(problems)), tuple(undecided))
+        remarks += [f"{finding.name}: {sentence}" for sentence in lock.changes(finding)]
+    return Report(tuple(lines), tuple(dict.fromkeys(problems)), tuple(undecided), tuple(remarks))
 
 
 def _judged(finding: Finding, store: Store, problems: list[str]) -> Judged:

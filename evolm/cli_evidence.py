@@ -86,6 +86,8 @@ def check(
         say(f"problem: {problem}")
     for sentence in report.undecided:
         say(f"undecided: {sentence}")
+    for remark in report.remarks:
+        say(f"remark: {remark}")
     say(
         f"{len(report.lines)} verdicts, {len(report.changes)} changed, {len(report.problems)} problems, "
         f"{len(report.undecided)} core claims undecided"

@@ -21,7 +21,7 @@ Kind = Literal["superiority", "equivalence", "non_inferiority", "form", "event",
 PRESET_NAMES = ("smoke", "cpu", "gpu", "paper")
 MAX_CORE_CLAIMS = 4
 #: Report seeds start here; seeds below are for development and never enter a reported verdict.
-FIRST_REPORT_SEED = 100
+FIRST_REPORT_SEED = 1000
 
 
 class ParameterError(ValueError):
@@ -109,6 +109,7 @@ class Claim(BaseModel):
     controls: dict[str, str] = Field({}, description="arm name -> why the effect must not appear there")
     scope: str = Field(description="what the verdict speaks about, and what it does not")
     core: bool
+    asks: Literal["paper", "us"] = Field("paper", description="whose statement it is; ours hold or do not hold")
     cannot_speak: Callable[[Any], str | None] = Field(
         lambda params: None, exclude=True, description="resolved params -> why such a record cannot speak, or None"
     )
@@ -146,6 +147,9 @@ class Finding(BaseModel):
     estimands: str
     instrument: str | None = None
     deviations: tuple[str, ...] = Field((), description="where this differs from the paper, one sentence each")
+    scale: Callable[[Any], str] = Field(
+        lambda params: "", description="resolved params -> the scale of a run, in words"
+    )
     expected: dict[str, dict[str, str]] = Field({}, description="preset -> claim -> verdict last seen and accepted")
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from evolm.describe import text_table
-from evolm.scoreboard import SIGNS, STYLE
+from evolm.scoreboard import SIGNS, STYLE, worded
 
 if TYPE_CHECKING:
     from evolm.plotting import Figure
@@ -92,6 +92,6 @@ def folded(where: str, figure: Figure) -> Fragment:
     return Fragment(html, f"{where}: {figure.alt}")
 
 
-def verdict_text(verdict: str, *, core: bool = True) -> str:
+def verdict_text(verdict: str, *, core: bool = True, ours: bool = False) -> str:
     """A badge in plain text."""
-    return f"{SIGNS.get(verdict, '?')} {verdict if core else f'exploratory: {verdict}'}"
+    return f"{SIGNS.get(verdict, '?')} {worded(verdict, core=core, ours=ours)}"

@@ -16,11 +16,13 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
+from scipy import special, stats
+
+from evolm.floor_fit import predict_with_floor
 
 Array = NDArray[np.float64]
-Form = Literal["power", "bent", "offset"]
-FORMS: tuple[Form, ...] = ("power", "bent", "offset")
+Form = Literal["power", "bent", "offset", "saturating"]
+FORMS: tuple[Form, ...] = ("power", "bent", "offset", "saturating")
 #: Simulated samples behind a critical value: .0125 is then known to 2 % of itself up to 32 seeds, 5 % at 256.
 REFERENCE_SAMPLES, REFERENCE_DRAWS = 200_000, 6_400_000
 #: The reference may err in this share of alpha: what is left covers the simulation error of the critical value.
@@ -153,38 +155,26 @@ def local_slopes(x: ArrayLike, y: ArrayLike) -> Array:
 def held_out_error(x: ArrayLike, y: ArrayLike, form: Form, held_out: int = 2) -> Array:
     """Root mean square error in log y on the `held_out` largest sizes, of `form` fitted to the smaller ones.
 
-    Forms: `power` (a line in log-log), `bent` (a parabola in log-log), `offset` (y = A x^-a + c, c >= 0).
-    Needs `held_out` sizes more than the form has parameters.
+    Forms, all fitted by least squares in log y: `power` (a line in log-log), `bent` (a parabola in log-log),
+    `offset` (y = A x^-a + c with c >= 0: a floor at large sizes; where the curve steepens the best c is 0 and
+    this is the power law), `saturating` (y = c / (1 + (x / x0)^a), a > 0: a ceiling at small sizes). Needs 3
+    sizes beyond those held out. Shape: the leading axes of `y`.
     """
     log_x, log_y = _logs(x, y)
     if len(log_x) - held_out < 3:
         raise ValueError(f"{len(log_x)} sizes are too few: {held_out} held out leave less than 3 for the fit")
     order = np.argsort(log_x)
-    log_x, log_y = log_x[order], log_y[..., order]
+    log_x, log_y = log_x[order], log_y[..., order].reshape(-1, len(log_x))
     seen, unseen = slice(None, -held_out), slice(-held_out, None)
     if form == "offset":
-        series = log_y.reshape(-1, len(log_x))
-        predicted = np.stack([_predict_offset(log_x[seen], row[seen], log_x[unseen]) for row in series])
-        predicted = predicted.reshape(*log_y.shape[:-1], held_out)
+        predicted = predict_with_floor(log_x[seen], log_y[:, seen], log_x[unseen])
+    elif form == "saturating":  # 1 / y = 1 / c + x^a / (c x0^a): a rising power with a floor
+        predicted = -predict_with_floor(log_x[seen], -log_y[:, seen], log_x[unseen])
     else:
-        coefficients = _polynomial(log_x[seen], log_y[..., seen], 1 if form == "power" else 2)
-        predicted = sum(c[..., None] * log_x[unseen] ** p for p, c in enumerate(coefficients[::-1]))
-    error: Array = np.sqrt(((predicted - log_y[..., unseen]) ** 2).mean(-1))
-    return error
-
-
-def _predict_offset(log_x: Array, log_y: Array, at: Array) -> Array:
-    """Least squares in log y of A x^-a + c, parameters (log A, a, log c), from two starts: with and without floor."""
-    centre = log_x.mean()  # at the centre the parameters are nearly uncorrelated
-
-    def curve(parameters: Array, where: Array) -> Array:
-        log_a, exponent, log_c = parameters
-        return np.logaddexp(log_a - exponent * (where - centre), log_c)
-
-    slope, level = np.polyfit(log_x - centre, log_y, 1)
-    starts = [(level, -slope, log_y.min() - 10.0), (level, -1.5 * slope, log_y.min() - 1.0)]
-    fits = [optimize.least_squares(lambda p: curve(p, log_x) - log_y, s, bounds=(-60, 60)) for s in starts]
-    return curve(min(fits, key=lambda fit: fit.cost).x, at)
+        coefficients = _polynomial(log_x[seen], log_y[:, seen], 1 if form == "power" else 2)
+        predicted = sum(c[:, None] * log_x[unseen] ** p for p, c in enumerate(coefficients[::-1]))
+    error: Array = np.sqrt(((predicted - log_y[:, unseen]) ** 2).mean(-1))
+    return error.reshape(np.shape(y)[:-1])
 
 
 def _polynomial(log_x: Array, log_y: Array, degree: int) -> Array:

@@ -66,7 +66,7 @@ def page(runs: Sequence[Run]) -> str:
 
 def hardware(record: Record) -> str:
     """The GPU where one was used, else the CPU."""
-    made_on = record.manifest["provenance"].get("hardware") or {}
+    made_on = (record.manifest.get("provenance") or {}).get("hardware") or {}
     return str(made_on.get("gpu") or made_on.get("cpu") or "")
 
 

@@ -105,6 +105,7 @@ def run_experiment(
         shards.discard()
     elif record := _verified(store, finding, plan):
         return record
+    source = provenance(plan.device)  # now: by the end of a long run the checkout may be at another commit
     job = Job(finding.name, finding.experiment, params, plan.device, store.root, plan.key)
     bar = Progress(finding.name, plan.units, plan.missing, shown=progress)
     try:
@@ -125,7 +126,7 @@ def run_experiment(
     if hasattr(module, "finish"):
         tables = module.finish(params, tables)
     costs = total_costs([cost for _, cost in parts], meter.costs["energy"])
-    manifest = _manifest(finding, params, preset, plan, costs)
+    manifest = _manifest(finding, params, preset, plan, source, costs)
     return store.commit(finding.name, plan.key, tables, manifest, replace=fresh)
 
 
@@ -192,7 +193,9 @@ def _joined(parts: Sequence[Mapping[str, pd.DataFrame]]) -> dict[str, pd.DataFra
     return {name: pd.concat([part[name] for part in parts if name in part], ignore_index=True) for name in names}
 
 
-def _manifest(finding: Finding, params: Params, preset: str, plan: Plan, costs: dict[str, Any]) -> dict[str, Any]:
+def _manifest(
+    finding: Finding, params: Params, preset: str, plan: Plan, source: dict[str, Any], costs: dict[str, Any]
+) -> dict[str, Any]:
     as_preset = preset in finding.presets and finding.resolve(preset) == params
     started = datetime.fromtimestamp(costs.pop("started"), UTC).isoformat(timespec="seconds")
     return {
@@ -201,7 +204,7 @@ def _manifest(finding: Finding, params: Params, preset: str, plan: Plan, costs: 
         "seeds": params.seed_list,
         "key_inputs": plan.key_inputs,
         "started": started,
-        "provenance": provenance(plan.device),
+        "provenance": source,
         "costs": costs,
     }
 

@@ -16,6 +16,8 @@ from html import escape
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from evolm.finding import PRESET_NAMES, Finding
 from evolm.machine import hardware, started
 from evolm.theme import MODES, PALETTE, VERDICT_COLOURS
@@ -35,6 +37,8 @@ SIGNS = {
 }
 
 
+#: Verdicts on a statement that is ours and not a paper's.
+OUR_WORDS = {"reproduced": "holds", "not reproduced": "does not hold"}
 #: Below this a number is rounding noise of the arithmetic that made it.
 NOTHING = 1e-6
 
@@ -101,6 +105,8 @@ class Row:
     preset: str
     label: str
     key: str
+    ours: bool = False
+    scale: str = ""
 
 
 def rows(finding: Finding, judged: Iterable[tuple[Record, Sequence[Verdict]]]) -> list[Row]:
@@ -128,6 +134,8 @@ def rows(finding: Finding, judged: Iterable[tuple[Record, Sequence[Verdict]]]) -
                     preset=record.preset or "own parameters",
                     label=label(record),
                     key=record.key,
+                    ours=claim.asks == "us",
+                    scale=scale(finding, record),
                 )
             )
     return found
@@ -136,6 +144,14 @@ def rows(finding: Finding, judged: Iterable[tuple[Record, Sequence[Verdict]]]) -
 def label(record: Record) -> str:
     """`cpu, AMD EPYC, 2026-11-20`: what a reader must know before trusting a number."""
     return ", ".join(part for part in (record.preset, hardware(record), started(record)) if part)
+
+
+def scale(finding: Finding, record: Record) -> str:
+    """How large the record's run was, in the finding's own words; empty where its parameters no longer fit."""
+    try:
+        return finding.scale(finding.params.model_validate(record.params))
+    except ValidationError:
+        return ""
 
 
 def number(value: float | None) -> str:
@@ -156,10 +172,16 @@ def interval(low: float | None, high: float | None, level: float | None = None) 
     return f"[{number(low)}, {number(high)}]" + (f" at {100 * level:.3g} %" if level else "")
 
 
-def badge(verdict: str, *, core: bool = True) -> str:
-    """A verdict as a coloured sign with its word; an exploratory one always says that it is."""
+def worded(verdict: str, *, core: bool = True, ours: bool = False) -> str:
+    """A verdict as it is shown: what no paper said cannot be reproduced, and exploratory always says that it is."""
+    word = OUR_WORDS.get(verdict, verdict) if ours else verdict
+    return word if core else f"exploratory: {word}"
+
+
+def badge(verdict: str, *, core: bool = True, ours: bool = False) -> str:
+    """A verdict as a coloured sign with its word."""
     hue, sign = VERDICT_COLOURS.get(verdict, "grey"), SIGNS.get(verdict, "?")
-    word = verdict if core else f"exploratory: {verdict}"
+    word = worded(verdict, core=core, ours=ours)
     return f'<span class="evolm-badge evolm-{hue}"><i aria-hidden="true">{sign}</i>{escape(word)}</span>'
 
 
@@ -201,14 +223,14 @@ def summary_html(rows: Sequence[Row]) -> str:
         first = of_finding[0]
         best = [row for row in of_finding if row.key == first.key and row.core]
         items = "".join(
-            f'<li data-claim="{escape(row.claim)}"><span>{badge(row.verdict)}</span>'
+            f'<li data-claim="{escape(row.claim)}"><span>{badge(row.verdict, ours=row.ours)}</span>'
             f"<span>{escape(row.statement)}</span></li>"
             for row in best
         )
         cards.append(
             f'<div class="evolm-card"><h3><a href="../notebooks/{escape(first.finding)}.html">{escape(first.title)}'
             f"</a></h3><p>{escape(first.sentence)}</p><ul>{items}</ul>"
-            f"<p><small>Judged from: {escape(first.label)}</small></p></div>"
+            f"<p><small>Judged from: {escape(first.label)}{escape(first.scale and ': ' + first.scale)}</small></p></div>"
         )
     return STYLE + "".join(cards)
 
@@ -219,7 +241,7 @@ def _table_row(row: Row) -> str:
     return (
         f'<tr data-claim="{escape(row.claim)}"><th scope="row">{escape(row.claim)}'
         f"<small>{escape(row.statement)}</small></th>"
-        f"<td>{badge(row.verdict, core=row.core)}{note}</td>"
+        f"<td>{badge(row.verdict, core=row.core, ours=row.ours)}{note}</td>"
         f'<td class="evolm-number"><b>{escape(row.estimate)}</b><small>{escape(row.interval)}</small></td>'
         f"<td>{escape(row.paper)}</td><td>{controls}</td></tr>"
     )

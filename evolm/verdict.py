@@ -126,13 +126,17 @@ def _evidence(
 
 
 def _measured(claim: Claim, frame: pd.DataFrame) -> Verdict:
-    """The only row, or the median one of several, with all of them named: never "reproduced", whatever it shows."""
+    """The number of the only row, or each of several in the note, never pooled: models are no sample of anything."""
     rows = frame.sort_values("value", kind="stable").reset_index(drop=True)
-    row = rows.iloc[(len(rows) - 1) // 2]
-    each = [f"{r.unit} {r.value:.3g} [{r.low:.3g}, {r.high:.3g}]" for r in rows.head(MAX_NAMED).itertuples()]
-    more = f" and {len(rows) - MAX_NAMED} more" if len(rows) > MAX_NAMED else ""
-    note = f"{row['unit']}" if len(rows) == 1 else f"the median of {len(rows)}: {', '.join(each)}{more}"
-    numbers = {"estimate": float(row["value"]), "low": float(row["low"]), "high": float(row["high"])}
+    numbers: dict[str, float] = {}
+    note = str(rows["unit"].iloc[0])
+    if len(rows) == 1:
+        row = rows.iloc[0]
+        numbers = {"estimate": float(row["value"]), "low": float(row["low"]), "high": float(row["high"])}
+    else:
+        each = [f"{r.unit} {r.value:.3g} [{r.low:.3g}, {r.high:.3g}]" for r in rows.head(MAX_NAMED).itertuples()]
+        more = f" and {len(rows) - MAX_NAMED} more" if len(rows) > MAX_NAMED else ""
+        note = f"{len(rows)} measured, not pooled: {', '.join(each)}{more}"
     return _verdict(claim, "measured", note=f"{note}; interval over problems or rows, not over seeds", **numbers)
 
 

@@ -95,7 +95,7 @@ def _claim(name: str, statement: str, *, core: bool) -> Claim:
 
 def record(preset: str, day: str) -> Any:
     manifest = {
-        "hardware": {"cpu": "AMD EPYC <7B13>", "gpu": None},
+        "provenance": {"hardware": {"cpu": "AMD EPYC <7B13>", "gpu": None}},
         "started": f"{day}T10:00:00Z",
         "costs": {"cpu_s": 812.4, "wall_s": 420.0},
     }

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 import shlex
+from collections.abc import Mapping
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import coin_project
 import nbformat
+import pandas as pd
 import papermill
 import pytest
 from coin_project import Project, write_notebook
 
-from evolm import arguments, execute, finding
+from evolm import arguments, execute, finding, lock
 from evolm.chapter import Chapter
 from evolm.finding import ParameterError
+from evolm.plotting import Figure
 from evolm.record import Store
 from evolm.runner import run_experiment
 
@@ -125,8 +128,8 @@ def test_a_chapter_before_its_run_says_what_to_do(project: Project) -> None:
 def test_badges_show_this_run_and_beside_it_the_best_kept_evidence(project: Project) -> None:
     coin = finding.get("coin-flips")
     alone = opened(project, bias=0.0)
-    assert "best kept evidence" not in repr(alone.badges())
-    assert "not reproduced (this run: custom" in repr(alone.badges())
+    assert "kept" not in repr(alone.badges())
+    assert "not reproduced (this run, custom" in repr(alone.badges())
     kept = Store(project.root / "data" / "records")
     for preset in ("cpu", "smoke"):
         run_experiment(coin, coin.resolve(preset), preset="custom", store=kept, progress=False)
@@ -136,22 +139,44 @@ def test_badges_show_this_run_and_beside_it_the_best_kept_evidence(project: Proj
     assert [record.params["seeds"] for record, _ in chapter.judged] == [5, 10]
     shown = chapter.badges()
     assert tags_of(shown) >= {"li", "span"}
-    assert shown.html.index("evolm-badge") < shown.html.index("best kept evidence") < shown.html.index("this run")
-    assert "✓ reproduced (best kept evidence" in repr(shown)
+    assert shown.html.index("evolm-badge") < shown.html.index("kept, ") < shown.html.index("this run")
+    assert "✓ reproduced (kept, " in repr(shown)
     assert "&lt;b&gt;heads&lt;/b&gt;" in shown.html
     assert "<b>heads" not in shown.html
     assert "large-coin" not in shown.html
 
 
-def test_claims_table_has_paper_estimate_controls_lock_and_scale_and_scrolls_by_itself(project: Project) -> None:
+def test_every_claim_has_paper_estimate_controls_lock_and_scale(project: Project) -> None:
     table = opened(project).claims_table()
-    assert tags_of(table) >= {"table", "caption", "thead"}
-    assert "overflow-x:auto" in table.html
-    for expected in ("0.5 (Fig. 1)", "against fair: 0.50", "not frozen", "5 seeds", "too few flips"):
+    assert tags_of(table) >= {"section", "h4", "details"}
+    for expected in ("0.5 (Fig. 1)", "less control fair: 0.50", "not frozen", "5 seeds", "too few flips"):
         assert expected in table.html
     assert "exploratory: not run at this scale" in table.html
     assert table.html.index("heads-excess") < table.html.index("large-coin")
     assert "no kept record speaks about it" in repr(table)
+
+
+def drawing(tables: Mapping[str, pd.DataFrame], params: Any) -> Figure:
+    return Figure(
+        "coins", f"{len(tables['flips'])} rows of {params.seeds} seeds", f'<img id="coins" alt="{params.seeds}">'
+    )
+
+
+def test_a_figure_shows_the_larger_run_first_and_the_other_folded_and_labelled(project: Project) -> None:
+    alone = opened(project).beside(drawing)
+    assert tags_of(alone) == {"style", "p", "b"}
+    assert "This run: smoke" in repr(alone)
+    coin = finding.get("coin-flips")
+    run_experiment(
+        coin, coin.resolve("cpu"), preset="cpu", store=Store(project.root / "data" / "records"), progress=False
+    )
+    both = opened(project).beside(drawing)
+    assert both.html.index("Kept record: cpu") < both.html.index("<details") < both.html.index("This run: smoke")
+    assert both.html.count('id="coins"') == both.html.count('id="coins-kept"') == 1
+    larger = Chapter.open("coin-flips", namespace(preset="gpu"))
+    larger.run(progress=False)
+    turned = larger.beside(drawing)
+    assert turned.html.index("This run: gpu") < turned.html.index("<details") < turned.html.index("Kept record: cpu")
 
 
 def test_what_a_record_says_is_escaped(project: Project) -> None:
@@ -221,6 +246,16 @@ def test_deviations_name_the_paper_and_the_parameters_that_differ(project: Proje
         "- Coins are simulated.",
         "- This run has widths = [2]; the preset smoke has [4, 8].",
     ]
+
+
+def test_deviations_name_what_changed_since_the_claims_were_frozen(project: Project) -> None:
+    lock.freeze(finding.get("coin-flips"), "2026-11-01", records_exist=False)
+    assert len(repr(opened(project).deviations()).splitlines()) == 1
+    experiment = project.root / "site" / "coin_experiment.py"
+    experiment.write_text(experiment.read_text() + "MORE = 1\n")
+    assert repr(opened(project).deviations()).splitlines()[-1] == (
+        "- The experiment's code has changed since the claims were frozen on 2026-11-01."
+    )
 
 
 def test_the_chapter_runs_in_a_kernel_with_parameters_no_one_planned_for(project: Project, tmp_path: Path) -> None:

@@ -168,3 +168,19 @@ def test_the_text_says_what_changed(project: Project, capsys: pytest.CaptureFixt
     said = capsys.readouterr()
     assert "CHANGED, expected: inconclusive" in said.out
     assert "2 verdicts, 1 changed, 1 problems, 0 core claims undecided" in said.err
+
+
+def test_an_experiment_changed_since_the_freeze_is_a_remark_and_no_failure(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    freeze(capsys)
+    run(project, kept=True)
+    assert check(capsys)[1]["remarks"] == []
+    edit_manifest(project, 'overrides={"seeds": 12}', 'overrides={"seeds": 13}')
+    code, told = check(capsys)
+    assert code == 0
+    assert len(told["remarks"]) == 1
+    assert told["remarks"][0].startswith("coin-flips: The parameters of preset 'gpu' have changed since")
+    with pytest.raises(SystemExit):
+        cli.main(["check"])
+    assert "remark: coin-flips: The parameters of preset 'gpu'" in capsys.readouterr().err

@@ -12,7 +12,7 @@ import pytest
 
 import evolm.findings
 from evolm import lock
-from evolm.finding import Claim, Finding, Params, Preset
+from evolm.finding import PRESET_NAMES, Claim, Finding, Params, Preset, parameter
 
 ESTIMANDS = '''
 """Estimands of a made-up finding."""
@@ -54,10 +54,31 @@ def at_least(number):
 PREDICATES = {"few": few, "a": lambda params: None, "b": at_least(4), "c": at_least(5)}
 PAIR = (lambda params: "one", lambda params: "two")
 """
+EXPERIMENT = """
+from evolm.unit import Unit
+from made_up_lab.measure import loss
+
+
+def units(params, device):
+    return [Unit(name="only", arguments={"steps": 10})]
+"""
 
 
 @pytest.fixture
-def package(tmp_path, monkeypatch) -> Path:
+def lab(tmp_path, monkeypatch) -> Path:
+    """The package of the experiment: what it imports from there counts, too."""
+    folder = tmp_path / "lab" / "made_up_lab"
+    folder.mkdir(parents=True)
+    (folder / "__init__.py").write_text("")
+    (folder / "experiment.py").write_text(EXPERIMENT)
+    (folder / "measure.py").write_text("def loss(x):\n    return x > 0.5\n")
+    (folder / "figures.py").write_text("SIZE = 1\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "lab"))
+    return folder
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch, lab) -> Path:
     folder = tmp_path / "made_up"
     folder.mkdir()
     (folder / "__init__.py").write_text(MANIFEST)
@@ -86,16 +107,20 @@ def claim(**changes) -> Claim:
     return Claim(**{**fields, **changes})
 
 
-def finding(*claims: Claim) -> Finding:
+class MadeUpParams(Params):
+    steps: int = parameter(10, "steps", unit="steps", ge=1)
+
+
+def finding(*claims: Claim, **overrides: dict) -> Finding:
     return Finding(
         name="made-up",
         title="Made up",
         sentence="It slopes.",
         citations=({"key": "x", "authors": "x", "year": 2026, "title": "x", "url": "x"},),
-        params=Params,
-        presets={name: Preset(description="x") for name in ("smoke", "cpu", "gpu", "paper")},
+        params=MadeUpParams,
+        presets={name: Preset(description="x", overrides=overrides.get(name, {})) for name in PRESET_NAMES},
         claims=claims or (claim(),),
-        experiment="evolm.findings.made_up.experiment",
+        experiment="made_up_lab.experiment",
         estimands="evolm.findings.made_up.estimands",
     )
 
@@ -188,7 +213,7 @@ def test_the_lock_is_json_beside_the_finding_and_keeps_claims_that_are_gone(pack
     lock.freeze(finding(claim(), claim(name="gone")), "2026-11-01", records_exist=False)
     lock.freeze(finding(claim(), claim(name="new")), "2026-11-02", records_exist=True)
     entries = json.loads((package / "claims.lock").read_text())
-    assert list(entries) == ["gone", "new", "slope"]
+    assert list(entries) == ["_run", "gone", "new", "slope"]
     assert set(entries["new"]) == {"sha256", "frozen", "revisions"}
     assert sorted(path.name for path in package.glob("*claims*")) == ["claims.lock"]
 
@@ -217,3 +242,61 @@ def test_hashing_imports_neither_torch_nor_pandas():
 def test_hashing_does_not_import_the_estimands(package):
     (package / "estimands.py").write_text(ESTIMANDS + "\nraise RuntimeError('imported')\n")
     assert len(the_hash()) == 64
+
+
+def test_nothing_has_changed_before_the_first_freeze_nor_right_after_it(package):
+    assert lock.changes(finding()) == []
+    lock.freeze(finding(), "2026-11-01", records_exist=False)
+    assert lock.changes(finding()) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "told"),
+    [
+        ("measure.py", "0.5", "0.4", True),  # a threshold far from the claims
+        ("experiment.py", '"steps": 10', '"steps": 20', True),
+        ("experiment.py", "def units", "# a comment\ndef units", False),
+        ("figures.py", "1", "2", False),  # not imported by the experiment
+    ],
+)
+def test_an_edit_of_the_experiment_is_told_with_the_date_of_the_lock(package, lab, file, old, new, told):
+    lock.freeze(finding(), "2026-11-01", records_exist=False)
+    path = lab / file
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    sentence = "The experiment's code has changed since the claims were frozen on 2026-11-01."
+    assert lock.changes(finding()) == ([sentence] if told else [])
+    assert lock.status(finding()) == {"slope": "frozen 2026-11-01"}
+
+
+def test_a_changed_preset_is_told_by_name(package):
+    lock.freeze(finding(), "2026-11-01", records_exist=False)
+    assert lock.changes(finding(cpu={"steps": 20})) == [
+        "The parameters of preset 'cpu' have changed since the claims were frozen on 2026-11-01."
+    ]
+    assert lock.changes(finding(cpu={"steps": 10})) == []  # said otherwise, but the same run
+
+
+def test_a_second_freeze_takes_over_the_experiment_only_while_there_are_no_records(package):
+    lock.freeze(finding(), "2026-11-01", records_exist=False)
+    changed = finding(cpu={"steps": 20})
+    assert lock.freeze(changed, "2026-11-02", records_exist=False) == []
+    assert lock.changes(changed) == []
+    lock.freeze(finding(), "2026-11-03", records_exist=True)
+    assert lock.changes(finding()) == [
+        "The parameters of preset 'cpu' have changed since the claims were frozen on 2026-11-02."
+    ]
+
+
+def test_a_lock_without_the_experiment_says_not_recorded_and_a_late_entry_says_that_it_is_late(package):
+    lock.freeze(finding(), "2026-11-01", records_exist=False)
+    path = package / "claims.lock"
+    entries = json.loads(path.read_text())
+    del entries["_run"]
+    path.write_text(json.dumps(entries))
+    [sentence] = lock.changes(finding())
+    assert sentence.endswith("since the claims were frozen on 2026-11-01 is not recorded.")
+    lock.freeze(finding(), "2026-11-05", records_exist=True)
+    assert lock.changes(finding()) == []
+    [sentence] = lock.changes(finding(gpu={"steps": 99}))
+    assert "since they were recorded on 2026-11-05, when records existed already" in sentence

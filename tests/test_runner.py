@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from fake_experiment import DRIVER, FINDING
 
+from evolm import provenance
 from evolm.finding import Finding, Params
 from evolm.record import DamagedRecord, Record, Store
 from evolm.runner import UnitFailed, choose_device, plan_run, run_experiment, total_costs, worker_count
@@ -69,6 +70,24 @@ def test_the_manifest_says_what_ran_on_what_and_what_it_cost(store: Store) -> No
     }  # fmt: skip
     assert manifest["started"].endswith("+00:00")
     assert str(ROOT) not in str(manifest)
+
+
+def test_the_commit_and_the_versions_are_those_at_the_start_of_the_run(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = {"commit": "first", "torch": "1.0"}
+    monkeypatch.setattr(provenance, "git_state", lambda: {"commit": state["commit"], "dirty": False})
+    monkeypatch.setattr(provenance, "_version", lambda name: state["torch"])
+    run_unit = fake_experiment.run_unit
+
+    def run_unit_and_commit(params: Params, unit: Unit, device: str) -> dict[str, pd.DataFrame]:
+        state.update(commit="second", torch="2.0")
+        return run_unit(params, unit, device)
+
+    source = run(store, finding_with(monkeypatch, run_unit=run_unit_and_commit)).manifest["provenance"]
+    assert state["commit"] == "second"
+    assert source["git"] == {"commit": "first", "dirty": False}
+    assert source["packages"]["torch"] == "1.0"
 
 
 def test_two_processes_give_the_bits_of_one(store: Store, tmp_path: Path, log: Path) -> None:

@@ -167,14 +167,14 @@ def test_form_needs_the_exponent_and_a_prediction_as_good_as_the_alternatives(la
     judged = verdict(claim("form", delta=0.1), sizes(law))
     assert judged.verdict == expected
     assert [c.name for c in judged.controls] == ["bent", "offset"]
-    assert "local slope" in judged.note
+    assert "local exponent" in judged.note
 
 
 def test_form_states_exponent_and_slopes():
     judged = verdict(claim("form", delta=0.1), sizes(lambda x: 3 / x, noise=0.001))
     assert judged.estimate == pytest.approx(1.0, abs=0.01)
     assert "R² 1.000" in judged.note
-    assert "-1.00 at the small end, -1.00 at the large end" in judged.note
+    assert "1.00 at the small end, 1.00 at the large end" in judged.note
 
 
 def test_form_with_few_sizes_cannot_speak():
@@ -217,9 +217,11 @@ def test_single_model_is_measured_and_never_reproduced():
         {"unit": ["a", "b", "c"], "value": [9.0, 1.0, 2.0], "low": [8.0, 0.5, 1.5], "high": [10.0, 1.5, 2.5]}
     )
     judged = verdict(claim("single_model"), rows)
-    assert (judged.verdict, judged.estimate, judged.low, judged.high) == ("measured", 2.0, 1.5, 2.5)
-    assert "3 rows" in judged.note
-    assert verdict(claim("single_model"), rows.iloc[[0]]).estimate == 9.0
+    assert (judged.verdict, judged.estimate, judged.low, judged.high) == ("measured", None, None, None)
+    assert "3 measured, not pooled: b 1 [0.5, 1.5], c 2 [1.5, 2.5], a 9 [8, 10]" in judged.note
+    one = verdict(claim("single_model"), rows.iloc[[0]])
+    assert (one.verdict, one.estimate, one.low, one.high) == ("measured", 9.0, 8.0, 10.0)
+    assert one.note.startswith("a; interval over")
 
 
 def test_a_claim_that_cannot_speak_is_not_measured():

@@ -65,7 +65,7 @@ class WidthDesign:
         # Degrees of freedom that the fit leaves between models and within them; both of its curve's lie between.
         self.between = min(self.models - table["family"].nunique(), self.points - self.cells) - 2
         self.within = self.points - self.cells - 2 - self.between
-        self.points_per_model = (self.points - (self.in_model.sum(0) ** 2).sum() / self.points) / (self.models - 1)
+        self.points_per_model = float(self.points - (self.in_model.sum(0) ** 2).sum() / self.points) / (self.models - 1)
         curves = self.centred(self.curve(EXPONENTS))
         self._directions = curves / np.linalg.norm(curves, axis=-1, keepdims=True)  # (exponents, points)
 

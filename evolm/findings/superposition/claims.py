@@ -16,12 +16,6 @@ def _needs_both_decays(params: SuperpositionParams) -> str | None:
     return "needs a negative decay (strong superposition) and a positive one (weak)"
 
 
-def _needs_linear_control(params: SuperpositionParams) -> str | None:
-    if params.sweep_alpha not in params.alphas:
-        return f"the linear control runs at sweep_alpha = {params.sweep_alpha:g}, which is not among the alphas"
-    return _needs_both_decays(params)
-
-
 def _needs_skewed_law(params: SuperpositionParams) -> str | None:
     return _needs_both_decays(params) if any(a > 0 for a in params.alphas) else "needs a frequency law with alpha > 0"
 
@@ -38,34 +32,42 @@ def _needs_steep(params: SuperpositionParams) -> str | None:
     return _needs_law(2.0, params)
 
 
+def _needs_sweep_law(params: SuperpositionParams) -> str | None:
+    return _needs_law(params.sweep_alpha, params)
+
+
 def _needs_lengths(params: SuperpositionParams) -> str | None:
-    return None if params.sweep_steps else "needs sweep_steps: training lengths to compare"
+    return _needs_sweep_law(params) if params.sweep_steps else "needs sweep_steps: training lengths to compare"
 
 
 def _needs_feature_counts(params: SuperpositionParams) -> str | None:
-    return None if params.sweep_features else "needs sweep_features: feature counts to compare"
+    return _needs_sweep_law(params) if params.sweep_features else "needs sweep_features: feature counts to compare"
 
 
 TOY = "toy models at the record's n, widths and training length; a seed redraws data, order and initialisation"
 OPEN = "the named models alone; rows are the units, so the interval says nothing about other models"
-FLAT = "1.01 +- 0.05 (n = 10,240, p ~ exp(-i/400), Fig. 1); near 1 for flat laws (Fig. 5e)"
-STEEP = "2(alpha - 1) for steep laws (section 3.3, Fig. 5e), 2 at alpha = 2"
+OURS = "not in the paper"
+FORM = "exponent of loss against width over all widths; the power law against bent, offset and saturating ones"
+GAP = "share closed of the gap from random vectors (0) to the Welch level (1)"
 
 CLAIMS = (
     Claim(
         name="recovery-follows-decay",
-        statement="Weight decay sets how many features a model can give back: many below zero decay, few above.",
+        statement="Weight decay sets how many features a model can give back: the lower the decay, the more.",
         paper="fraction of represented features near 1 at small or negative decay, near m/n at large decay (Fig. 3)",
         kind="superiority",
         measure="recovered_follows_decay",
-        estimand="recovered fraction at the lowest decay less that at the highest, mean over widths",
+        estimand="recovered fraction less that of the weak arm, mean over widths",
         unit="fraction of features",
         delta=0.1,
-        arm="relu",
-        controls={"linear": "the same decays, linear decoder, which cannot superpose: decay alone must not do it"},
-        scope=TOY,
+        arm="strong",
+        controls={
+            "neutral": "no decay at all: negative decay must give back more",
+            "frozen": "untrained directions with a trained gain: negative decay must give back more",
+        },
+        scope=TOY + "; the middle frequency law",
         core=True,
-        cannot_speak=_needs_linear_control,
+        cannot_speak=_needs_both_decays,
     ),
     Claim(
         name="weak-loss-is-missing-frequency",
@@ -74,24 +76,27 @@ CLAIMS = (
         paper_value=0.0,
         kind="equivalence",
         measure="frequency_sum_error",
-        estimand="|Eq. 4 / loss - 1| with the represented set measured by row norm, mean over widths and skewed laws",
+        estimand="|Eq. 4 / loss - 1|, represented set measured by row norm, mean over widths and skewed laws",
         unit="relative error",
         delta=0.0,
         margin=0.1,
         arm="weak",
-        controls={"shuffled": "frequencies shuffled against rows: the same number of features, but not those"},
+        controls={
+            "shuffled": "frequencies shuffled against rows: the same number of features, but not those",
+            "neutral": "no decay: features share dimensions, and overlap adds loss that Eq. 4 does not know",
+        },
         scope=TOY + "; highest decay of the record",
         core=True,
         cannot_speak=_needs_skewed_law,
     ),
     Claim(
         name="strong-exponent-flat",
-        statement="In strong superposition with a flat frequency law the loss falls as 1/m: a power law, exponent 1.",
-        paper=FLAT,
-        paper_value=1.01,
+        statement="In strong superposition with a flat frequency law the loss is a power law of width with exponent 1.",
+        paper="near 1 for alpha below 1.5 (n = 1,000, Fig. 5e); 1.01 +- 0.05 for p ~ exp(-i/400) (n = 10,240, Fig. 1)",
+        paper_value=1.0,
         kind="form",
         measure="strong_flat",
-        estimand="exponent of loss against width over all widths; power law against a bent and an offset one",
+        estimand=FORM,
         unit="exponent",
         delta=0.1,
         margin=0.15,
@@ -103,17 +108,20 @@ CLAIMS = (
     ),
     Claim(
         name="overlap-below-random",
-        statement="Strongly represented features overlap less than random directions do.",
+        statement="Under strong superposition, strongly represented features overlap less than random directions do.",
         paper="mean squared cosine of rows with norm above 1 near the Welch level, variance below random (Fig. 5)",
         paper_value=1.0,
         kind="superiority",
         measure="overlap_gap",
-        estimand="share closed of the gap from random vectors (0) to the Welch level (1), mean over laws and widths",
+        estimand=GAP + ", mean over matched laws and widths",
         unit="share of the gap",
         delta=0.1,
         arm="strong",
-        controls={"frozen": "random directions, trained gain, strong rows picked alike: picking alone must not do it"},
-        scope=TOY + "; mean over the record's frequency laws; widths with at least 2m strong rows",
+        controls={
+            "frozen": "untrained directions, strong rows picked alike: picking alone must not do it",
+            "neutral": "trained without decay: what is special to strong superposition must not appear here",
+        },
+        scope=TOY + "; cells in which each arm has at least 2m strong rows",
         core=True,
         cannot_speak=_needs_both_decays,
     ),
@@ -123,54 +131,70 @@ CLAIMS = (
         paper="phi_1/2 near 1 at small or negative decay, near m/n at large decay (Fig. 3)",
         kind="superiority",
         measure="represented_follows_decay",
-        estimand="fraction with norm above 1/2 at the lowest decay less that at the highest, mean over widths",
+        estimand="fraction with norm above 1/2 less that of the weak arm, mean over widths",
         unit="fraction of features",
         delta=0.1,
-        arm="relu",
-        controls={"linear": "the same decays with a linear decoder"},
-        scope=TOY + "; close to a tautology: negative decay is defined as a pull of every norm to 1",
-        core=False,
-        cannot_speak=_needs_linear_control,
-    ),
-    Claim(
-        name="overlap-near-welch",
-        statement="The overlaps of strongly represented features are nearer to a tight frame's than to random ones.",
-        paper="mean squared cosine near (v - m) / (m (v - 1)) for v strong rows (Fig. 5)",
-        paper_value=1.0,
-        kind="superiority",
-        measure="overlap_gap",
-        estimand="share closed of the gap from random vectors (0) to the Welch level (1), mean over laws and widths",
-        unit="share of the gap",
-        delta=0.5,
         arm="strong",
-        controls={"frozen": "random directions with a trained gain, strong rows picked alike"},
-        scope=TOY + "; mean over the record's frequency laws",
+        controls={"neutral": "no decay at all", "frozen": "untrained directions with a trained gain"},
+        scope=TOY + "; the middle frequency law; negative decay is defined as a pull of every norm to 1",
         core=False,
         cannot_speak=_needs_both_decays,
     ),
     Claim(
-        name="overlap-near-welch-zero-bias",
-        statement="The same when the bias starts at zero instead of at random.",
-        paper="not reported",
+        name="overlap-below-untrained-flat",
+        statement="At the flattest law, strong rows overlap less than untrained directions do.",
+        paper="mean squared cosine of rows with norm above 1 near the Welch level (Fig. 5)",
+        paper_value=1.0,
         kind="superiority",
-        measure="overlap_gap_zero_bias",
-        estimand="share closed of the gap from random vectors (0) to the Welch level (1), mean over laws and widths",
+        measure="overlap_gap_flat",
+        estimand=GAP + ", mean over matched widths",
         unit="share of the gap",
-        delta=0.5,
-        arm="zero-bias",
-        controls={"frozen": "random directions with a trained gain, strong rows picked alike"},
-        scope=TOY + "; mean over the record's frequency laws",
+        delta=0.1,
+        arm="strong",
+        controls={"frozen": "untrained directions, strong rows picked alike"},
+        scope=TOY + "; the lowest alpha of the record",
+        core=False,
+        cannot_speak=_needs_both_decays,
+    ),
+    Claim(
+        name="overlap-below-untrained-steep",
+        statement="At the steepest law, strong rows overlap less than untrained directions do.",
+        paper="mean squared cosine of rows with norm above 1 near the Welch level (Fig. 5)",
+        paper_value=1.0,
+        kind="superiority",
+        measure="overlap_gap_steep",
+        estimand=GAP + ", mean over matched widths",
+        unit="share of the gap",
+        delta=0.1,
+        arm="strong",
+        controls={"frozen": "untrained directions, strong rows picked alike"},
+        scope=TOY + "; the highest alpha of the record",
+        core=False,
+        cannot_speak=_needs_both_decays,
+    ),
+    Claim(
+        name="overlap-more-even-than-random",
+        statement="Under strong superposition, the overlaps of strong rows vary less than those of random directions.",
+        paper="variance of the squared cosines below that of random vectors (Fig. 5)",
+        kind="superiority",
+        measure="overlap_variance",
+        estimand="1 - variance of cos^2 over its value for random vectors, mean over matched laws and widths",
+        unit="share of the variance",
+        delta=0.1,
+        arm="strong",
+        controls={"frozen": "untrained directions, strong rows picked alike", "neutral": "trained without decay"},
+        scope=TOY + "; cells in which each arm has at least 2m strong rows",
         core=False,
         cannot_speak=_needs_both_decays,
     ),
     Claim(
         name="strong-exponent-steep",
         statement="In strong superposition with a steep frequency law (alpha = 2) the exponent is 2(alpha - 1) = 2.",
-        paper=STEEP,
+        paper="2(alpha - 1) for steep laws (section 3.3, Fig. 5e), 2 at alpha = 2",
         paper_value=2.0,
         kind="form",
         measure="strong_steep",
-        estimand="exponent of loss against width over all widths; power law against a bent and an offset one",
+        estimand=FORM,
         unit="exponent",
         delta=0.1,
         margin=0.2,
@@ -183,10 +207,11 @@ CLAIMS = (
     Claim(
         name="strong-exponent-flat-zero-bias",
         statement="The flat law's exponent of 1 also holds when the bias starts at zero.",
-        paper="not reported; all of the paper's runs start the bias at random",
+        paper=OURS,
+        asks="us",
         kind="form",
         measure="strong_flat_zero_bias",
-        estimand="exponent of loss against width over all widths; power law against a bent and an offset one",
+        estimand=FORM,
         unit="exponent",
         delta=0.1,
         margin=0.15,
@@ -199,10 +224,11 @@ CLAIMS = (
     Claim(
         name="strong-exponent-steep-zero-bias",
         statement="The steep law's exponent of 2 also holds when the bias starts at zero.",
-        paper="not reported; all of the paper's runs start the bias at random",
+        paper=OURS,
+        asks="us",
         kind="form",
         measure="strong_steep_zero_bias",
-        estimand="exponent of loss against width over all widths; power law against a bent and an offset one",
+        estimand=FORM,
         unit="exponent",
         delta=0.1,
         margin=0.2,
@@ -214,25 +240,26 @@ CLAIMS = (
     ),
     Claim(
         name="weak-exponent-steep",
-        statement="In weak superposition with alpha = 2 the exponent is alpha - 1 = 1.",
+        statement="In weak superposition near the ideal (about m features kept) the exponent is alpha - 1 = 1 at alpha = 2.",
         paper="alpha - 1 for alpha > 1, on the cells nearest to ideal (Fig. 4)",
         paper_value=1.0,
         kind="form",
         measure="weak_steep",
-        estimand="exponent of loss against width over all widths; power law against a bent and an offset one",
+        estimand=FORM,
         unit="exponent",
         delta=0.1,
         margin=0.15,
         predicted=1.0,
-        arm="weak",
-        scope=TOY + "; alpha = 2, highest decay of the record",
+        arm="near-ideal",
+        scope=TOY + "; alpha = 2, the decay ideal_decay, chosen on development seeds",
         core=False,
         cannot_speak=_needs_steep,
     ),
     Claim(
         name="exponent-free-of-bias-start",
         statement="The strong regime's exponent does not depend on how the bias starts.",
-        paper="not tested in the paper; the finding reads as a property of geometry",
+        paper=OURS,
+        asks="us",
         kind="equivalence",
         measure="exponent_by_bias",
         estimand="exponent with the random bias less that with the bias started at zero",
@@ -242,20 +269,21 @@ CLAIMS = (
         arm="strong",
         scope=TOY + "; the sweep's frequency law",
         core=False,
-        cannot_speak=_needs_linear_control,
+        cannot_speak=_needs_sweep_law,
     ),
     Claim(
         name="exponent-free-of-training-length",
-        statement="The strong regime's exponent does not depend on the length of training.",
-        paper="not tested in the paper, whose runs all take 20,000 steps",
+        statement="With the authors' random bias, the strong regime's exponent does not depend on the training length.",
+        paper=OURS + ", whose runs all take 20,000 steps",
+        asks="us",
         kind="equivalence",
         measure="exponent_by_steps",
         estimand="largest difference of the exponent between two training lengths",
         unit="exponent",
         delta=0.0,
         margin=0.15,
-        arm="shortest",
-        scope=TOY + "; the sweep's frequency law, the authors' random bias",
+        arm="lowest",
+        scope=TOY + "; the sweep's frequency law",
         core=False,
         cannot_speak=_needs_lengths,
     ),
@@ -269,7 +297,7 @@ CLAIMS = (
         unit="exponent",
         delta=0.0,
         margin=0.15,
-        arm="fewest",
+        arm="lowest",
         scope=TOY + "; the sweep's frequency law, the authors' random bias",
         core=False,
         cannot_speak=_needs_feature_counts,
@@ -303,7 +331,8 @@ CLAIMS = (
     Claim(
         name="open-models-overlap-centred",
         statement="It is so once the common direction and the leading components are removed.",
-        paper="not reported",
+        paper=OURS,
+        asks="us",
         kind="single_model",
         measure="open_models_overlap_without_components",
         estimand="m times the mean squared cosine, centred and without the five leading components; random rows give 1",
@@ -315,24 +344,4 @@ CLAIMS = (
 )
 
 #: Verdicts last seen and accepted, by preset; `evolm check` tells when a record says something else.
-EXPECTED = {
-    "cpu": {
-        "recovery-follows-decay": "reproduced",
-        "weak-loss-is-missing-frequency": "reproduced",
-        "strong-exponent-flat": "not reproduced",
-        "overlap-below-random": "reproduced",
-        "norm-follows-decay": "reproduced",
-        "overlap-near-welch": "inconclusive",
-        "overlap-near-welch-zero-bias": "inconclusive",
-        "strong-exponent-steep": "inconclusive",
-        "strong-exponent-flat-zero-bias": "not reproduced",
-        "strong-exponent-steep-zero-bias": "inconclusive",
-        "weak-exponent-steep": "not reproduced",
-        "exponent-free-of-bias-start": "not reproduced",
-        "exponent-free-of-training-length": "not reproduced",
-        "exponent-free-of-feature-count": "not run at this scale",
-        "open-models-represent-all": "measured",
-        "open-models-overlap": "measured",
-        "open-models-overlap-centred": "measured",
-    },
-}
+EXPECTED: dict[str, dict[str, str]] = {}

@@ -32,32 +32,36 @@ def per_seed(rows: pd.DataFrame, value: pd.Series, by: str = "arm") -> pd.DataFr
     return means.rename(columns={by: "arm"})
 
 
-def follows_decay(tables: Tables, params: SuperpositionParams, column: str) -> pd.DataFrame:
-    """Fraction of features under the lowest decay less that under the highest, mean over widths; both decoders."""
-    rows = grid(tables, alpha=params.sweep_alpha)
-    wide = per_seed(rows, rows[column]).pivot(index="seed", columns="arm", values="value")
-    effects = {"relu": wide["strong"] - wide["weak"], "linear": wide["linear-strong"] - wide["linear-weak"]}
-    return pd.concat([pd.DataFrame({"seed": e.index, "arm": arm, "value": e.to_numpy()}) for arm, e in effects.items()])
-
-
 def recovered_follows_decay(tables: Tables, params: SuperpositionParams) -> pd.DataFrame:
-    return follows_decay(tables, params, "recovered")
+    """Recovered fraction of each arm less that of the weak arm, mean over widths at the middle law."""
+    return _above_weak(tables, params, "recovered")
 
 
 def represented_follows_decay(tables: Tables, params: SuperpositionParams) -> pd.DataFrame:
-    return follows_decay(tables, params, "represented")
+    """The same for the fraction of rows with norm above 1/2."""
+    return _above_weak(tables, params, "represented")
+
+
+def _above_weak(tables: Tables, params: SuperpositionParams, column: str) -> pd.DataFrame:
+    rows = grid(tables, alpha=params.middle_alpha)
+    wide = per_seed(rows, rows[column]).pivot(index="seed", columns="arm", values="value")
+    above = wide[["strong", "neutral", "frozen"]].sub(wide["weak"], axis=0)
+    return above.melt(ignore_index=False, var_name="arm").reset_index()
 
 
 def frequency_sum_error(tables: Tables, params: SuperpositionParams) -> pd.DataFrame:
-    """|predicted / loss - 1| of Eq. 4 in the weak arm, mean over widths and skewed laws; control: p shuffled.
+    """|predicted / loss - 1| of Eq. 4, mean over widths and skewed laws.
 
-    The flat law is left out: shuffling a constant changes nothing, so there the control could not fail.
+    Controls: the weak arm with p shuffled against its rows, and the models without decay, which superpose. The flat
+    law is left out: shuffling a constant changes nothing, so there the control could not fail.
     """
-    rows = grid(tables, arm="weak")
+    rows = grid(tables)
     rows = rows[rows["alpha"] > 0]
+    weak, neutral = rows[rows["arm"] == "weak"], rows[rows["arm"] == "neutral"]
     frames = [
-        per_seed(rows.assign(arm=arm), (rows[column] / rows["loss"] - 1).abs())
-        for arm, column in (("weak", "predicted_by_norm"), ("shuffled", "predicted_shuffled"))
+        per_seed(weak, (weak["predicted_by_norm"] / weak["loss"] - 1).abs()),
+        per_seed(weak.assign(arm="shuffled"), (weak["predicted_shuffled"] / weak["loss"] - 1).abs()),
+        per_seed(neutral, (neutral["predicted_by_norm"] / neutral["loss"] - 1).abs()),
     ]
     return pd.concat(frames)
 
@@ -84,7 +88,7 @@ def strong_steep_zero_bias(tables: Tables, params: SuperpositionParams) -> pd.Da
 
 
 def weak_steep(tables: Tables, params: SuperpositionParams) -> pd.DataFrame:
-    return losses(grid(tables, arm="weak", alpha=2.0))
+    return losses(grid(tables, arm="near-ideal", alpha=2.0))
 
 
 def exponents(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -103,45 +107,60 @@ def exponents(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
     return pd.DataFrame(found, columns=[*by, "exponent", "r2", "first", "last"])
 
 
+#: Ranges of widths that a straight line can be fitted over; the paper fits two of its three laws from the third on.
+FIT_RANGES = ("all widths", "without the smallest", "from the third on", "m² below 2n", "m² above 2n")
+
+
+def exponents_by_range(tables: Tables, params: SuperpositionParams) -> pd.DataFrame:
+    """Exponents of the strong and zero-bias arms over each range of `FIT_RANGES`, per seed and law."""
+    rows = grid(tables)
+    rows = rows[rows["arm"].isin(["strong", "zero-bias"])]
+    widths = sorted(rows["width"].unique())
+    edge = (2 * params.n) ** 0.5
+    chosen = (widths, widths[1:], widths[2:], [w for w in widths if w <= edge], [w for w in widths if w >= edge])
+    found = [
+        exponents(rows[rows["width"].isin(part)], ["seed", "alpha", "arm"]).assign(range=name)
+        for name, part in zip(FIT_RANGES, chosen, strict=True)
+    ]
+    return pd.concat([frame for frame in found if len(frame)] or found[:1])
+
+
+def starts(tables: Tables, params: SuperpositionParams) -> pd.DataFrame:
+    """Rows of the strong regime at the sweep's law, for every bias start and training length."""
+    main = grid(tables, alpha=params.sweep_alpha)
+    rows = pd.concat([grid(tables, kind="start"), main[main["arm"].isin(["strong", "zero-bias"])]])
+    return rows.drop_duplicates(["seed", "bias_std", "steps", "width"])
+
+
 def exponent_by_bias(tables: Tables, params: SuperpositionParams) -> pd.DataFrame:
-    """Exponents of the strong regime at `sweep_alpha` under the two bias initialisations."""
-    rows = grid(tables, alpha=params.sweep_alpha)
-    found = exponents(rows[rows["arm"].isin(["strong", "zero-bias"])], ["seed", "arm"])
+    """Exponents of the strong regime at the sweep's law and the main grid's length, random bias against zero."""
+    main = grid(tables, alpha=params.sweep_alpha)
+    found = exponents(main[main["arm"].isin(["strong", "zero-bias"])], ["seed", "arm"])
     return found.rename(columns={"exponent": "value"})[["seed", "arm", "value"]]
 
 
-def training_lengths(tables: Tables, params: SuperpositionParams) -> pd.DataFrame:
-    """Rows of the strong regime at `sweep_alpha` for every training length: the sweep and the main grid."""
-    main = grid(tables, alpha=params.sweep_alpha)
-    rows = pd.concat([grid(tables, kind="steps"), main[main["arm"].isin(["strong", "zero-bias"])]])
-    return rows.drop_duplicates(["seed", "arm", "steps", "width"])
-
-
 def exponent_by_steps(tables: Tables, params: SuperpositionParams) -> pd.DataFrame:
-    """Exponents of the strong arm at each training length, as arms of an equivalence claim."""
-    rows = training_lengths(tables, params)
-    found = exponents(rows[rows["arm"] == "strong"], ["seed", "steps"])
-    if found["steps"].nunique() < 2:
-        return NO_EVIDENCE
-    shortest = found["steps"].min()
-    arm = [f"{steps} steps" if steps != shortest else "shortest" for steps in found["steps"]]
-    return pd.DataFrame({"seed": found["seed"], "arm": arm, "value": found["exponent"]})
+    """Exponents with the authors' random bias at each training length, as arms of an equivalence claim."""
+    rows = starts(tables, params)
+    return _by_setting(rows[rows["bias_std"] == params.bias_std], "steps")
 
 
 def feature_counts(tables: Tables, params: SuperpositionParams) -> pd.DataFrame:
-    """Rows of the strong regime at `sweep_alpha` for every feature count: the sweep and the main grid."""
-    main = grid(tables, alpha=params.sweep_alpha)
-    rows = pd.concat([grid(tables, kind="features"), main[main["arm"].isin(["strong", "zero-bias"])]])
-    return rows.drop_duplicates(["seed", "arm", "n", "width"])
+    """Rows of the strong arm at the sweep's law for every feature count: the sweep and the main grid."""
+    return pd.concat([grid(tables, kind="features"), grid(tables, alpha=params.sweep_alpha, arm="strong")])
 
 
 def exponent_by_features(tables: Tables, params: SuperpositionParams) -> pd.DataFrame:
     """Exponents of the strong arm at each feature count, as arms of an equivalence claim."""
-    rows = feature_counts(tables, params)
-    found = exponents(rows[rows["arm"] == "strong"], ["seed", "n"])
-    if found["n"].nunique() < 2:
+    return _by_setting(feature_counts(tables, params), "n")
+
+
+def _by_setting(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Exponents per seed and value of a column; the lowest value is the arm that others are compared with."""
+    found = exponents(rows, ["seed", column])
+    if found[column].nunique() < 2:
         return NO_EVIDENCE
-    arm = ["fewest" if n == found["n"].min() else f"{n} features" for n in found["n"]]
+    arm = ["lowest" if value == found[column].min() else f"{column}={value}" for value in found[column]]
     return pd.DataFrame({"seed": found["seed"], "arm": arm, "value": found["exponent"]})
 
 
@@ -155,19 +174,38 @@ def gap_closed(rows: pd.DataFrame) -> pd.Series:
 
 
 def overlap_gap(tables: Tables, params: SuperpositionParams) -> pd.DataFrame:
-    """`gap_closed` of the strong arm and of frozen random directions, mean over laws and widths with enough rows."""
-    return _gap_of(tables, "strong")
-
-
-def overlap_gap_zero_bias(tables: Tables, params: SuperpositionParams) -> pd.DataFrame:
-    """The same with the bias started at zero."""
-    return _gap_of(tables, "zero-bias")
-
-
-def _gap_of(tables: Tables, arm: str) -> pd.DataFrame:
+    """`gap_closed` of the strong arm, of untrained directions and of training without decay; mean of matched cells."""
     rows = grid(tables)
-    rows = rows[rows["arm"].isin([arm, "frozen"])]
-    return per_seed(rows, gap_closed(rows))
+    return matched(rows, gap_closed(rows), ["strong", "frozen", "neutral"])
+
+
+def overlap_gap_flat(tables: Tables, params: SuperpositionParams) -> pd.DataFrame:
+    """The same at the flattest law of the record, against untrained directions only."""
+    rows = grid(tables, alpha=min(params.alphas))
+    return matched(rows, gap_closed(rows), ["strong", "frozen"])
+
+
+def overlap_gap_steep(tables: Tables, params: SuperpositionParams) -> pd.DataFrame:
+    """The same at the steepest law of the record, against untrained directions only."""
+    rows = grid(tables, alpha=max(params.alphas))
+    return matched(rows, gap_closed(rows), ["strong", "frozen"])
+
+
+def overlap_variance(tables: Tables, params: SuperpositionParams) -> pd.DataFrame:
+    """1 - variance of cos^2 over that of random vectors: 0 for random, 1 for equiangular; mean of matched cells."""
+    rows = grid(tables)
+    evenness = 1 - rows["cos2_variance"] / rows["random_cos2_variance"]
+    return matched(rows, evenness.where(rows["strong_count"] >= 2 * rows["width"]), ["strong", "frozen", "neutral"])
+
+
+def matched(rows: pd.DataFrame, value: pd.Series, arms: list[str]) -> pd.DataFrame:
+    """Mean per seed and arm over the cells (law x width) in which every one of the arms has a value."""
+    frame = rows.assign(value=value)
+    wide = frame[frame["arm"].isin(arms)].pivot(index=["seed", "alpha", "width"], columns="arm", values="value")
+    if missing := [arm for arm in arms if arm not in wide]:
+        wide[missing] = float("nan")
+    means = wide[arms].dropna().groupby("seed").mean()
+    return means.melt(ignore_index=False, var_name="arm").reset_index()
 
 
 def _vectors(tables: Tables, column: str, variant: str, low: str = "low", high: str = "high") -> pd.DataFrame:

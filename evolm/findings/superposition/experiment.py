@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from evolm.findings.superposition.data import frequencies
-from evolm.findings.superposition.measure import measure
-from evolm.findings.superposition.program import Program, ToyModel, Training
+from evolm.findings.superposition.measure import measure, recovered
+from evolm.findings.superposition.program import Decoder, Program, ToyModel, Training
 from evolm.unit import Unit
 
 if TYPE_CHECKING:
@@ -24,22 +23,22 @@ PICTURE = Training(n=6, alpha=0.5, batch_size=256, steps=3000, lr=0.01, density=
 PICTURE_DECAYS = {"weak": 1.0, "neutral": 0.0, "strong": -1.0}
 
 
-def arms(params: SuperpositionParams, alpha: float) -> dict[str, tuple[float, str, float]]:
+def arms(params: SuperpositionParams, alpha: float) -> dict[str, tuple[float, Decoder, float]]:
     """Arm -> (decay, decoder, bias standard deviation) of the main grid at one frequency law.
 
-    `strong` and `weak` are the paper's two regimes; the rest are controls, two of them at one law only.
+    `strong` and `weak` are the paper's two regimes, `near-ideal` the decay at which a steep law's model keeps about
+    m features; `neutral` (no decay) and `frozen` (untrained directions) are controls.
     """
     low, high = min(params.decays), max(params.decays)
-    table: dict[str, tuple[float, str, float]] = {
+    table: dict[str, tuple[float, Decoder, float]] = {
         "strong": (low, "relu", params.bias_std),
         "weak": (high, "relu", params.bias_std),
+        "neutral": (0.0, "relu", params.bias_std),
         "zero-bias": (low, "relu", 0.0),
         "frozen": (0.0, "frozen", params.bias_std),
     }
-    if alpha == params.sweep_alpha:
-        table["neutral"] = (0.0, "relu", params.bias_std)
-        table["linear-strong"] = (low, "linear", params.bias_std)
-        table["linear-weak"] = (high, "linear", params.bias_std)
+    if alpha > 1:
+        table["near-ideal"] = (params.ideal_decay, "relu", params.bias_std)
     return table
 
 
@@ -61,45 +60,45 @@ def units(params: SuperpositionParams, device: str) -> list[Unit]:
 
 
 def _programs(params: SuperpositionParams) -> list[tuple[str, dict[str, Any]]]:
-    base = {"n": params.n, "steps": params.steps}
-    programs: list[tuple[str, dict[str, Any]]] = [
-        (f"grid_alpha={alpha:g}", {**base, "kind": "grid", "alpha": alpha}) for alpha in params.alphas
+    base = {"n": params.n, "steps": params.steps, "alpha": params.sweep_alpha}
+    grids = [(f"grid_alpha={alpha:g}", {**base, "kind": "grid", "alpha": alpha}) for alpha in params.alphas]
+    starts = [
+        (f"start_steps={steps}", {**base, "kind": "start", "steps": steps, "biases": biases})
+        for steps in sorted({*params.sweep_steps, params.steps})
+        if params.sweep_steps and (biases := _biases(params, steps))
     ]
-    programs += [
-        (f"steps={steps}", {**base, "kind": "steps", "alpha": params.sweep_alpha, "steps": steps})
-        for steps in params.sweep_steps
-        if steps != params.steps or params.sweep_alpha not in params.alphas
-    ]
-    programs += [
-        (f"features={n}", {**base, "kind": "features", "alpha": params.sweep_alpha, "n": n})
-        for n in params.sweep_features
-        if n != params.n
-    ]
-    return programs
+    counts = [(f"features={n}", {**base, "kind": "features", "n": n}) for n in params.sweep_features if n != params.n]
+    return [*grids, *starts, *counts]
 
 
-def toy_models(params: SuperpositionParams, kind: str, alpha: float) -> dict[ToyModel, str]:
+def _biases(params: SuperpositionParams, steps: int) -> list[float]:
+    """Bias starts to train at one length: those that the main grid has already are not trained twice."""
+    in_grid = (0.0, params.bias_std) if steps == params.steps and params.sweep_alpha in params.alphas else ()
+    return [bias for bias in params.sweep_bias if bias not in in_grid]
+
+
+def toy_models(params: SuperpositionParams, program: dict[str, Any]) -> dict[ToyModel, str]:
     """The models of one program -> the arm they are."""
-    low = min(params.decays)
-    if kind == "grid":
-        chosen = arms(params, alpha)
-    else:
-        chosen = {"strong": (low, "relu", params.bias_std), "zero-bias": (low, "relu", 0.0)}
+    kind, alpha = program["kind"], program["alpha"]
+    chosen = arms(params, alpha)
+    if kind == "start":
+        chosen = {f"bias={bias:g}": (min(params.decays), "relu", bias) for bias in program["biases"]}
+    elif kind == "features":
+        chosen = {"strong": chosen["strong"]}
     models = {
-        ToyModel(width, decay, decoder, bias): arm  # type: ignore[arg-type]
+        ToyModel(width, decay, decoder, bias): arm
         for arm, (decay, decoder, bias) in chosen.items()
         for width in params.widths
     }
-    if kind == "grid" and alpha == params.sweep_alpha:
-        middle = params.widths[len(params.widths) // 2]
-        for decay in params.decays:  # the decay axis of one figure; the ends are arms already
-            models.setdefault(ToyModel(middle, decay, "relu", params.bias_std), "decay")
-            models.setdefault(ToyModel(middle, decay, "linear", params.bias_std), "linear-decay")
+    if kind == "grid" and alpha == params.middle_alpha:
+        for decay in params.decays:  # the decay axis of one figure; both ends and the middle are arms already
+            models.setdefault(ToyModel(params.middle_width, decay, "relu", params.bias_std), "decay")
+            models.setdefault(ToyModel(params.middle_width, decay, "linear", params.bias_std), "linear")
     return models
 
 
 def _columns(params: SuperpositionParams, arguments: dict[str, Any]) -> float:
-    models = toy_models(params, arguments["kind"], arguments["alpha"])
+    models = toy_models(params, arguments)
     return sum(model.width + 15 for model in models) * arguments["n"] * params.batch_size / 1e5
 
 
@@ -113,7 +112,7 @@ def run_unit(params: SuperpositionParams, unit: Unit, device: str) -> dict[str, 
 
         return {"vectors": measure_models([given["model"]], device=device)}
     training = Training(given["n"], given["alpha"], params.batch_size, given["steps"], params.lr, params.density)
-    models = toy_models(params, given["kind"], given["alpha"])
+    models = toy_models(params, given)
     program = Program(list(models), training, given["seeds"], device).train()
     table = measure(program)
     table.insert(0, "kind", given["kind"])
@@ -128,8 +127,9 @@ def picture(params: SuperpositionParams) -> pd.DataFrame:
     p = frequencies(PICTURE.n, PICTURE.alpha, PICTURE.density)
     frames = []
     for arm, span in zip(PICTURE_DECAYS, program.rows, strict=True):
-        x, y = np.asarray(program.weights[0, span.start : span.start + 2], dtype=float)
-        frames.append(pd.DataFrame({"arm": arm, "feature": range(PICTURE.n), "frequency": p, "x": x, "y": y}))
+        w, b = program.weights[0, span.start : span.start + 2], program.weights[0, span.stop - 1]
+        columns = {"x": w[0].tolist(), "y": w[1].tolist(), "recovered": recovered(w, b, "relu").tolist()}
+        frames.append(pd.DataFrame({"arm": arm, "feature": range(PICTURE.n), "frequency": p, **columns}))
     return pd.concat(frames, ignore_index=True)
 
 

@@ -11,7 +11,8 @@ from evolm.findings.superposition.data import MEAN_SQUARE, SparseBatches, freque
 from evolm.findings.superposition.program import Program
 
 EVALUATION_BATCHES, EVALUATION_SIZE = 16, 1024
-PROBE, RECOVERED = 1.5, 0.5  # a feature is recovered when probing it alone leaves less than half of the probe's energy
+PROBES = (0.25, 0.75, 1.25, 1.75)  # values at which a feature is shown alone: the middles of Uniform(0, 2)'s quarters
+RECOVERED = 0.5  # a feature is recovered when the error left is less than half of the probes' energy
 REPRESENTED, STRONG = 0.5, 1.0  # row norms of phi_1/2 and phi_1
 
 
@@ -38,7 +39,7 @@ def measure(program: Program) -> pd.DataFrame:
                     "seed": seed, "n": training.n, "alpha": training.alpha, "width": model.width,
                     "decay": model.decay, "decoder": model.decoder, "bias_std": model.bias_std,
                     "steps": training.steps, "density": training.density,
-                    "loss": evaluate_loss(xs, w, b, model.decoder),
+                    **loss_parts(xs, w, b, model.decoder),
                     "ceiling": float((MEAN_SQUARE * p - p**2).sum()),
                     "ideal_weak": float(MEAN_SQUARE * p[model.width :].sum()),
                     **representation(w, b, model.decoder, p, order),
@@ -50,11 +51,27 @@ def measure(program: Program) -> pd.DataFrame:
 
 def evaluate_loss(x: Tensor, w: Tensor, b: Tensor, decoder: str) -> float:
     """Mean over samples of |y - x|^2. x (sample, n), w (m, n), b (n,)."""
-    total = 0.0
+    return loss_parts(x, w, b, decoder)["loss"]
+
+
+def loss_parts(x: Tensor, w: Tensor, b: Tensor, decoder: str) -> dict[str, float]:
+    """The loss, and the part of it that is features which are active and not recovered."""
+    total, active = 0.0, torch.zeros(x.shape[1], dtype=torch.float64, device=x.device)
     for part in x.split(EVALUATION_SIZE):
-        y = decode(part @ w.T, b, w, decoder)
-        total += float(y.sub_(part).square_().sum(dtype=torch.float64))
-    return total / len(x)
+        error = decode(part @ w.T, b, w, decoder).sub_(part).square_()
+        total += float(error.sum(dtype=torch.float64))
+        active += error.mul_(part > 0).sum(0, dtype=torch.float64)
+    missing = active[~recovered(w, b, decoder)].sum()
+    return {"loss": total / len(x), "loss_missing": float(missing) / len(x)}
+
+
+def recovered(w: Tensor, b: Tensor, decoder: str) -> Tensor:
+    """(n,) which features the model gives back when shown alone; cross-talk to other features counts as error."""
+    unit = torch.eye(len(b)).to(w)  # (feature, n): each feature alone
+    error = torch.zeros(len(b)).to(w)
+    for value in PROBES:
+        error += (decode(value * unit @ w.T, b, w, decoder) - value * unit).square().sum(1)
+    return error < RECOVERED * sum(value**2 for value in PROBES)
 
 
 def representation(w: Tensor, b: Tensor, decoder: str, p: np.ndarray, order: np.ndarray) -> dict[str, float]:
@@ -64,9 +81,7 @@ def representation(w: Tensor, b: Tensor, decoder: str, p: np.ndarray, order: np.
     the rows: the control in which the prediction must fail.
     """
     norms = w.norm(dim=0)
-    probes = PROBE * torch.eye(len(p)).to(w)  # (feature, n): each feature alone
-    left = (decode(probes @ w.T, b, w, decoder) - probes).square().sum(1) / PROBE**2  # cross-talk counts as error
-    by_norm, by_function = (norms > REPRESENTED).cpu().numpy(), (left < RECOVERED).cpu().numpy()
+    by_norm, by_function = (norms > REPRESENTED).cpu().numpy(), recovered(w, b, decoder).cpu().numpy()
     return {
         "represented": float(by_norm.mean()),
         "strong": float((norms > STRONG).double().mean()),

@@ -33,8 +33,16 @@ class SuperpositionParams(Params):
     batch_size: int = parameter(256, "samples per step", unit="samples", ge=8, le=65_536)
     steps: int = parameter(6000, "training steps of the main grid", unit="steps", ge=1, le=1_000_000)
     lr: float = parameter(0.01, "peak learning rate of Adam", unit="per step", gt=0, le=1)
-    sweep_alpha: float = parameter(
-        1.0, "frequency law of the sweeps and the linear control", unit="exponent", ge=0, le=3
+    ideal_decay: float = parameter(
+        0.2,
+        "decay at which the weak arm of a steep law keeps about m features, chosen on development seeds",
+        unit="per unit of learning rate",
+        gt=0,
+        le=3,
+    )
+    sweep_alpha: float = parameter(0.0, "frequency law of the sweeps", unit="exponent", ge=0, le=3)
+    sweep_bias: tuple[Annotated[float, Field(ge=0, le=5)], ...] = parameter(
+        (0.0, 0.5, 1.0), "bias starts of the sweep over training lengths", unit="-", min_length=1, max_length=12
     )
     sweep_steps: tuple[Annotated[int, Field(ge=1, le=1_000_000)], ...] = parameter(
         (),
@@ -52,9 +60,18 @@ class SuperpositionParams(Params):
         max_length=64,
     )
 
+    @property
+    def middle_alpha(self) -> float:
+        """The frequency law at which one law has to stand for all."""
+        return self.alphas[len(self.alphas) // 2]
+
+    @property
+    def middle_width(self) -> int:
+        return self.widths[len(self.widths) // 2]
+
     @model_validator(mode="after")
     def _make_sense_together(self) -> SuperpositionParams:
-        for name in ("widths", "alphas", "decays", "sweep_steps", "sweep_features", "models"):
+        for name in ("widths", "alphas", "decays", "sweep_steps", "sweep_bias", "sweep_features", "models"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} = {list(values)} names a value twice")
@@ -70,6 +87,14 @@ class SuperpositionParams(Params):
                     "lower the density or alpha"
                 )
         return self
+
+
+def in_words(params: SuperpositionParams) -> str:
+    """The scale of a run as a reader wants to know it."""
+    return (
+        f"{params.n:,} features, widths {params.widths[0]} to {params.widths[-1]}, {params.steps:,} steps, "
+        f"{params.seeds} seeds"
+    )
 
 
 ASSETS = ("smollm2-135m", "minilm-l6")
@@ -91,13 +116,13 @@ PRESETS = {
             "decays": (-1.0, 0.0, 1.0),
             "batch_size": 128,
             "steps": 2000,
-            "sweep_steps": (300,),
+            "sweep_steps": (700,),
         },
         cpu_seconds=60,
     ),
     "cpu": Preset(
         description="core claims and controls: 200 features, 6,000 steps, 8 seeds",
-        overrides={"seeds": 8, "sweep_steps": (1000, 2500, 10_000), "models": ASSETS},
+        overrides={"seeds": 8, "sweep_steps": (3000, 12_000), "sweep_features": (100, 400), "models": ASSETS},
         cpu_seconds=900,
     ),
     "gpu": Preset(
@@ -110,7 +135,8 @@ PRESETS = {
             "decays": (-1.0, -0.55, -0.3, -0.1, 0.0, 0.1, 0.3, 0.55, 1.0),
             "batch_size": 512,
             "steps": 20_000,
-            "sweep_steps": (1000, 2500, 6000, 50_000),
+            "sweep_steps": (5000, 60_000),
+            "sweep_bias": (0.0, 0.25, 0.5, 1.0),
             "sweep_features": (500, 2000),
             "models": ASSETS,
         },
