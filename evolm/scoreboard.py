@@ -222,6 +222,7 @@ def summary_html(rows: Sequence[Row]) -> str:
         of_finding = list(group)
         first = of_finding[0]
         best = [row for row in of_finding if row.key == first.key and row.core]
+        judged = escape(f"{first.label}: {first.scale}" if first.scale else first.label)
         items = "".join(
             f'<li data-claim="{escape(row.claim)}"><span>{badge(row.verdict, ours=row.ours)}</span>'
             f"<span>{escape(row.statement)}</span></li>"
@@ -230,7 +231,7 @@ def summary_html(rows: Sequence[Row]) -> str:
         cards.append(
             f'<div class="evolm-card"><h3><a href="../notebooks/{escape(first.finding)}.html">{escape(first.title)}'
             f"</a></h3><p>{escape(first.sentence)}</p><ul>{items}</ul>"
-            f"<p><small>Judged from: {escape(first.label)}{escape(first.scale and ': ' + first.scale)}</small></p></div>"
+            f"<p><small>Judged from: {judged}</small></p></div>"
         )
     return STYLE + "".join(cards)
 
