@@ -19,7 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
 from evolm import decisions
-from evolm.decisions import REPRODUCED, PairedMedian, Rule, SeedMean, decide, favourable_p, holm
+from evolm.decisions import NOT_REPRODUCED, REPRODUCED, PairedMedian, Rule, SeedMean, decide, favourable_p, holm
 from evolm.intervals import Array, log_time_ratio
 
 LOGNORMAL_SD = float(np.sqrt((np.e - 1) * np.e))
@@ -77,7 +77,9 @@ def false_positive_table(
     """Share of families in which a claim that does not hold is called "reproduced", one row per setting.
 
     Columns: scenario, kind, noise, control_noise, seeds, claims, families, false_reproduced, low, high (95 %
-    Clopper-Pearson). `sample` swaps the interval, to show what another one would do (`StudentMean`).
+    Clopper-Pearson). At the boundary "not reproduced" is wrong too: false_not_reproduced is its share of the
+    claims there, each counted alone, since no family shares that error. `sample` swaps the interval, to show
+    what another one would do (`StudentMean`).
     """
     rows = []
     grid = [
@@ -92,11 +94,11 @@ def false_positive_table(
     for stream, (scenario, noise, control, n, m) in enumerate(grid):
         rng = np.random.default_rng([seed, stream])
         arm_values, control_values = draw_families(scenario, noise, control, (families, m, n), rng)
-        called = outcomes(scenario, arm_values, control_values, sample) == REPRODUCED
-        wrong = int(called[:, _true_claims(scenario, m) :].any(-1).sum())
+        called = outcomes(scenario, arm_values, control_values, sample)[:, _true_claims(scenario, m) :]
+        wrong, rejected = int((called == REPRODUCED).any(-1).sum()), float((called == NOT_REPRODUCED).mean())
         labels = [scenario.name, scenario.kind, noise, control, n, m]
-        rows.append([*labels, families, wrong / families, *_clopper_pearson(wrong, families)])
-    names = "scenario kind noise control_noise seeds claims families false_reproduced low high"
+        rows.append([*labels, families, wrong / families, *clopper_pearson(wrong, families), rejected])
+    names = "scenario kind noise control_noise seeds claims families false_reproduced low high false_not_reproduced"
     return pd.DataFrame(rows, columns=names.split())
 
 
@@ -111,7 +113,7 @@ def power_table(
     """Share of true superiority claims called "reproduced", with a control as noisy as the arm.
 
     `effect` is the distance of arm - control from delta, in standard deviations of that paired difference.
-    Columns: noise, effect, seeds, claims, families, reproduced, low, high.
+    Columns: noise, effect, seeds, claims, families, reproduced, low, high, false_not_reproduced.
     """
     rows = []
     grid = [(noise, effect, n, m) for noise in noises for effect in effects for n in seeds for m in claims]
@@ -119,10 +121,11 @@ def power_table(
         rng = np.random.default_rng([seed, stream])
         scenario = Scenario("true", "superiority", effect * np.sqrt(2), 0.0, 0.0)
         arm_values, control_values = draw_families(scenario, noise, "equal", (families, m, n), rng)
-        hits = int((outcomes(scenario, arm_values, control_values) == REPRODUCED).sum())
-        share, total = hits / (families * m), families * m
-        rows.append([noise, effect, n, m, families, share, *_clopper_pearson(hits, total)])
-    return pd.DataFrame(rows, columns=["noise", "effect", "seeds", "claims", "families", "reproduced", "low", "high"])
+        called = outcomes(scenario, arm_values, control_values)
+        hits, rejected = int((called == REPRODUCED).sum()), float((called == NOT_REPRODUCED).mean())
+        rows.append([noise, effect, n, m, families, hits / called.size, *clopper_pearson(hits, called.size), rejected])
+    names = "noise effect seeds claims families reproduced low high false_not_reproduced"
+    return pd.DataFrame(rows, columns=names.split())
 
 
 def draw_families(
@@ -181,6 +184,7 @@ def _lognormal(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
     return (np.exp(rng.standard_normal(shape)) - np.exp(0.5)) / LOGNORMAL_SD
 
 
-def _clopper_pearson(hits: int, total: int) -> tuple[float, float]:
+def clopper_pearson(hits: int, total: int) -> tuple[float, float]:
+    """Exact 95 % interval of a share."""
     interval = stats.binomtest(hits, total).proportion_ci(method="exact")
     return float(interval.low), float(interval.high)

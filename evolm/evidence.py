@@ -35,6 +35,9 @@ LABELS = ("seed", "arm", "unit")
 MIN_SIZES = 6
 MIN_OBSERVED = 0.8
 MAX_COVERAGE = 0.98
+#: An alternative form whose held-out error is the power law's to within this, in every seed, has become it.
+INERT = 1e-4
+BENDS = MappingProxyType({"bent": "no bend", "offset": "no offset", "saturating": "no ceiling"})
 
 
 class CannotSpeakError(Exception):
@@ -132,18 +135,24 @@ def _form(claim: Claim, frame: pd.DataFrame) -> Evidence:
     if wide.shape[1] < MIN_SIZES:
         raise CannotSpeakError(f"{wide.shape[1]} sizes are too few for a form: it needs {MIN_SIZES}")
     x, y = wide.columns.to_numpy(float), wide.to_numpy(float)  # (size,), (seed, size)
-    fit, local = fit_power_law(x, y), -local_slopes(x, y).mean(0)
-    errors = {form: held_out_error(x, y, form) for form in FORMS}
-    differences: dict[str, Sample] = {form: SeedMean(errors["power"] - errors[form]) for form in FORMS[1:]}
+    exponent, differences = form_samples(x, y)
     assert claim.predicted is not None
     assert claim.margin is not None
-    exponent = SeedMean(fit.exponent)
     rules = decisions.form(exponent, list(differences.values()), claim.predicted, claim.margin, claim.delta)
-    note = (
-        f"R² {fit.r2.mean():.3f} over {len(x)} sizes from {x[0]:g} to {x[-1]:g}; local exponent {local[0]:.2f} at the "
+    r2, local = fit_power_law(x, y).r2.mean(), -local_slopes(x, y).mean(0)
+    notes = [
+        f"R² {r2:.3f} over {len(x)} sizes from {x[0]:g} to {x[-1]:g}; local exponent {local[0]:.2f} at the "
         f"small end, {local[-1]:.2f} at the large end"
-    )
-    return Evidence(rules, exponent, differences, note)
+    ]
+    inert = [name for name, d in differences.items() if np.abs(d.values).max() < INERT]
+    notes += [f"the {name} form fits {BENDS[name]}: it is the power law here" for name in inert]
+    return Evidence(rules, exponent, {**differences}, "; ".join(notes))
+
+
+def form_samples(x: np.ndarray, y: np.ndarray) -> tuple[SeedMean, dict[str, SeedMean]]:
+    """The exponent, and for each other form the power law's held-out error less its own; `y` is (..., seed, size)."""
+    errors = {form: held_out_error(x, y, form) for form in FORMS}
+    return SeedMean(fit_power_law(x, y).exponent), {f: SeedMean(errors["power"] - errors[f]) for f in FORMS[1:]}
 
 
 def _event(claim: Claim, frame: pd.DataFrame) -> Evidence:

@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-ITERATIONS = 100
-#: Levenberg-Marquardt damping: its start, its factors after a step that helps or not, and its bounds.
-DAMPING, EASE, STIFFEN, LEAST, MOST = 1e-2, 0.3, 5.0, 1e-12, 1e12
+ITERATIONS = 60
+#: Levenberg-Marquardt damping: its start, its factors after a step that helps or not, and where to give up.
+DAMPING, EASE, STIFFEN, MOST = 1e-2, 0.3, 5.0, 1e9
+#: A series has settled when a step lowers its cost by less than this share of it, plus next to nothing.
+SMALL_GAIN, TINY_COST = 1e-9, 1e-16
 #: Curvature added to every direction, so that a floor far below the data, which moves nothing, stays where it is.
 RIDGE = 1e-9
 #: Floors below the lowest value at which the two descents start, in log units: none to speak of, and a near one.
@@ -51,24 +53,29 @@ def _curve(parameters: Array, u: Array) -> tuple[Array, Array]:
 def _descend(u: Array, v: Array, start: Array, sign: Array) -> tuple[Array, Array]:
     """Parameters and cost of each series after Levenberg-Marquardt; a step that does not help is not taken."""
     parameters, damping = start.copy(), np.full(len(v), DAMPING)
-    values, share = _curve(parameters, u)
-    cost = ((values - v) ** 2).sum(-1)
-    identity = np.eye(3)
+    cost = ((_curve(parameters, u)[0] - v) ** 2).sum(-1)
+    moving = np.arange(len(v))  # series that have not settled
     for _ in range(ITERATIONS):
-        jacobian = np.stack([share, share * u, 1 - share], -1)  # (series, size, parameter)
-        normal = np.einsum("nsi,nsj->nij", jacobian, jacobian)
-        gradient = np.einsum("nsi,ns->ni", jacobian, values - v)
-        scale = np.einsum("nii->ni", normal) + RIDGE
-        step = np.linalg.solve(normal + damping[:, None, None] * scale[:, :, None] * identity, gradient[..., None])
-        proposed = parameters - np.clip(step[..., 0], -3.0, 3.0)
-        proposed[:, 1] = sign * np.maximum(sign * proposed[:, 1], 0.0)
-        proposed_values, proposed_share = _curve(proposed, u)
-        proposed_cost = ((proposed_values - v) ** 2).sum(-1)
-        better = proposed_cost < cost
-        parameters = np.where(better[:, None], proposed, parameters)
-        values, share = (
-            np.where(better[:, None], *pair) for pair in ((proposed_values, values), (proposed_share, share))
-        )
-        cost = np.where(better, proposed_cost, cost)
-        damping = np.clip(damping * np.where(better, EASE, STIFFEN), LEAST, MOST)
+        proposed = parameters[moving] - _step(parameters[moving], u, v[moving], damping[moving])
+        proposed[:, 1] = sign[moving] * np.maximum(sign[moving] * proposed[:, 1], 0.0)
+        proposed_cost = ((_curve(proposed, u)[0] - v[moving]) ** 2).sum(-1)
+        gain = cost[moving] - proposed_cost
+        better = moving[gain > 0]
+        parameters[better], cost[better] = proposed[gain > 0], proposed_cost[gain > 0]
+        damping[moving] *= np.where(gain > 0, EASE, STIFFEN)
+        settled = ((gain > 0) & (gain < SMALL_GAIN * proposed_cost + TINY_COST)) | (damping[moving] > MOST)
+        moving = moving[~settled]
+        if len(moving) == 0:
+            break
     return parameters, cost
+
+
+def _step(parameters: Array, u: Array, v: Array, damping: Array) -> Array:
+    """Damped Gauss-Newton step (series, 3), at most 3 log units along each parameter."""
+    values, share = _curve(parameters, u)
+    jacobian = np.stack([share, share * u, 1 - share], -1)  # (series, size, parameter)
+    normal = np.einsum("nsi,nsj->nij", jacobian, jacobian)
+    gradient = np.einsum("nsi,ns->ni", jacobian, values - v)
+    stiff = damping[:, None] * (np.einsum("nii->ni", normal) + RIDGE)
+    step = np.linalg.solve(normal + stiff[:, :, None] * np.eye(3), gradient[..., None])[..., 0]
+    return np.clip(step, -3.0, 3.0)

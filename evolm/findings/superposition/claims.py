@@ -240,7 +240,7 @@ CLAIMS = (
     ),
     Claim(
         name="weak-exponent-steep",
-        statement="In weak superposition near the ideal (about m features kept), the exponent at alpha = 2 is alpha - 1.",
+        statement="In weak superposition near the ideal (about m features kept), alpha = 2 gives exponent alpha - 1.",
         paper="alpha - 1 for alpha > 1, on the cells nearest to ideal (Fig. 4)",
         paper_value=1.0,
         kind="form",

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pandas as pd
 
-from evolm.plotting import colour
+from evolm.plotting import Figure, colour, figure, plain_ticks
 
 #: arm -> colour, marker, label; the same in every figure.
 STYLE = {
     "strong": ("blue", "o", "strong (authors' random bias)"),
     "zero-bias": ("green", "s", "strong, bias from zero"),
     "weak": ("vermillion", "^", "weak"),
+    "neutral": ("purple", "D", "control: no decay"),
     "frozen": ("grey", "X", "control: frozen random directions"),
 }
 
@@ -34,6 +35,35 @@ def below(axes: Any, columns: int = 2) -> None:
     figure_ = axes.figure
     narrow = figure_.get_figwidth() < 5
     figure_.legend(handles, labels, loc="outside lower center", ncols=1 if narrow else columns)
+
+
+def by_law(
+    one: Callable[[Any, pd.DataFrame, float], None],
+    rows: pd.DataFrame,
+    *,
+    name: str,
+    ylabel: str,
+    alt: str,
+    caption: str,
+    height: float = 3.9,
+) -> Figure:
+    """A panel per frequency law (the ends and the middle where there are more than three), width on a log axis."""
+    laws = sorted(rows["alpha"].unique())
+    laws = laws if len(laws) <= 3 else [laws[0], laws[len(laws) // 2], laws[-1]]
+    widths = sorted(rows["width"].unique())
+
+    def draw(panels: Any) -> None:
+        panels = panels if isinstance(panels, list) else [panels]
+        for axes, alpha in zip(panels, laws, strict=True):
+            one(axes, rows[rows["alpha"] == alpha], alpha)
+            axes.set(xscale="log", xlabel="width m (dimensions)")
+            plain_ticks(axes.xaxis, thin(widths))
+        panels[0].set_ylabel(ylabel)
+        below(panels[0])
+
+    tall = 3.0 * len(laws) + 1.6
+    panels = len(laws)
+    return figure(draw, name=name, alt=alt, caption=caption, panels=panels, size=(7.6, height), narrow_height=tall)
 
 
 def thin(widths: Iterable[float]) -> list[float]:
