@@ -122,8 +122,8 @@ PRESETS = {
     ),
     "cpu": Preset(
         description="core claims and controls: 200 features, 6,000 steps, 8 seeds",
-        overrides={"seeds": 8, "sweep_steps": (3000, 12_000), "sweep_features": (100, 400), "models": ASSETS},
-        cpu_seconds=900,
+        overrides={"seeds": 8, "sweep_steps": (3000, 9000), "sweep_features": (100, 400), "models": ASSETS},
+        cpu_seconds=1100,
     ),
     "gpu": Preset(
         description="the grid of the paper's small experiment, with seeds: 1,000 features, 20,000 steps",
