@@ -17,6 +17,9 @@ UNFINISHED := $(VENV)/.unfinished
 # A plain `torch` would take the newest build there is; the pin is kept in one place.
 TORCH := $(shell sed -n '/^torch==/p' requirements.lock)
 PIP_INSTALL := $(BIN)/python -m pip install -c requirements.lock "$(TORCH)"
+LOG   := $(VENV)/install.log
+# What pip says goes to the log; the end of it is shown where pip fails, and nothing where it does not.
+LOGGED := >$(LOG) 2>&1 || { tail -n 40 $(LOG) >&2; echo "evolm: the install failed; all that pip said is in $(LOG)" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -27,7 +30,7 @@ help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*  ## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s%s\n", $$1, $$2 }'
 
 book: $(INSTALLED)  ## run every finding at PRESET (smoke) and build the book to _build/html
-	$(BIN)/evolm book --preset $(PRESET)
+	@$(BIN)/evolm book --preset $(PRESET)
 
 test: $(INSTALLED)  ## run the whole test suite
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
@@ -56,15 +59,16 @@ python:
 	  echo "evolm: '$(PYTHON)' cannot make environments; install its venv module (Debian: python3-venv)" >&2; exit 1; }
 
 $(INSTALLED): pyproject.toml requirements.lock | python
-	@echo "evolm: installing into $(VENV) (about 3 minutes and 2.4 GB with the CPU build of torch)"
+	@echo "evolm: installing into $(VENV) (about 3 minutes and 2.4 GB with the CPU build of torch); log: $(LOG)"
 	@if [ -e $(UNFINISHED) ]; then echo "evolm: the last install was interrupted; starting again"; rm -rf $(VENV); fi
 	@if [ -x $(BIN)/python ] && [ "$$($(BIN)/python --version)" != "$$("$(PYTHON)" --version)" ]; then \
 	  echo "evolm: $(VENV) was made with another Python; making it again"; rm -rf $(VENV); fi
-	"$(PYTHON)" -m venv $(VENV)
+	@"$(PYTHON)" -m venv $(VENV)
 	@touch $(UNFINISHED)
-	$(PIP_INSTALL) -e '.[book,test,paper,energy]'
+	@$(PIP_INSTALL) -e '.[book,test,paper,energy]' $(LOGGED)
 	@touch $@ && rm -f $(UNFINISHED)
 
 $(DEV): $(INSTALLED)
-	$(PIP_INSTALL) -e '.[dev]'
+	@echo "evolm: installing the tools of make lint"
+	@$(PIP_INSTALL) -e '.[dev]' $(LOGGED)
 	@touch $@

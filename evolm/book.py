@@ -1,7 +1,7 @@
 """Build the book: run the findings, stage what they gave beside the prose, and render it strictly.
 
     result = book.build("smoke")
-    print(result.index)
+    print(result.report())
 
 The pages are made in `_build/staged/` and moved to `_build/html/` in one step when all of them are
 complete, so an interrupted or failed build leaves the last good book as it was.
@@ -49,10 +49,17 @@ class BuildResult:
     html: Path
     rows: tuple[scoreboard.Row, ...]
     seconds: float
+    keys: frozenset[str] = frozenset()  # of the records that this build ran or found
 
     @property
     def index(self) -> Path:
         return self.html / "index.html"
+
+    def report(self) -> str:
+        """One line per claim, the best evidence beside this run's verdict, and the page to open."""
+        here = Path.cwd()
+        page = self.index.relative_to(here) if self.index.is_relative_to(here) else self.index
+        return f"{scoreboard.side_by_side(self.rows, self.keys)}\n\n{self.seconds:.0f} s; open {page}"
 
 
 def build(
@@ -86,9 +93,16 @@ def build(
         rows, runs = _run_findings(chosen, preset, staged, execute or _execute, judged or _judged)
         _execute_prose(root, staged)
         _write_generated(staged, rows, machine.page(runs))
+        _say("pages: rendering with Sphinx, every warning an error")
         _render(staged)
         _swap(staged / "_build" / "html", out)
-    return BuildResult(out, tuple(rows), time.monotonic() - started)
+    keys = frozenset(run.record.key for run in runs)
+    return BuildResult(out, tuple(rows), time.monotonic() - started, keys)
+
+
+def _say(phase: str) -> None:
+    """A line per phase: a build takes minutes, and a terminal that says nothing looks stuck."""
+    print(f"evolm book: {phase}", file=sys.stderr, flush=True)
 
 
 def _execute(which: Finding, preset: str, page: Path) -> Record:
@@ -114,6 +128,7 @@ def _run_findings(
     for which in chosen:
         page = staged / "notebooks" / f"{which.name}.ipynb"
         begun = time.monotonic()
+        _say(f"{which.name}: preset {preset}, running the experiment or finding its record, then the notebook")
         record = execute(which, preset, page)
         runs.append(machine.Run(which.title, which.name, record, time.monotonic() - begun))
         _tidy(page)
@@ -124,7 +139,7 @@ def _run_findings(
 def _stage_sources(root: Path, staged: Path) -> None:
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
-    for name in ("_config.yml", "_toc.yml"):
+    for name in ("_config.yml", "_toc.yml", "CONTRIBUTING.md"):  # the last is included by a page
         shutil.copyfile(root / name, staged / name)
     ignore = shutil.ignore_patterns("*.ipynb", ".ipynb_checkpoints", "__pycache__", "*.py")
     shutil.copytree(root / "book", staged / "book", ignore=ignore)
@@ -137,6 +152,7 @@ def _execute_prose(root: Path, staged: Path) -> None:
 
     for source in sorted((root / "book").glob("*.ipynb")):
         page = staged / "book" / source.name
+        _say(f"{source.stem}: executing its notebook")
         execute.execute_notebook(source, page, {}, progress=False)
         _tidy(page)
 

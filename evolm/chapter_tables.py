@@ -7,20 +7,18 @@ parameters(finding, "cpu", params) + provenance(record)
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from html import escape
 from typing import TYPE_CHECKING, Any
 
-from evolm import describe, judging
+from evolm import claim_blocks, describe, judging
+from evolm.badges import interval, number, with_unit
 from evolm.finding import Claim, Finding, Params
-from evolm.fragments import Cell, Fragment, table, verdict_text
-from evolm.scoreboard import badge, interval, label, number, with_unit
+from evolm.fragments import Cell, Fragment, table
+from evolm.scoreboard import label
+from evolm.typeset import typeset
 
 if TYPE_CHECKING:
     from evolm.record import Record
     from evolm.verdict import Verdict
-
-#: What the number beside a control is, by the kind of its claim.
-CONTROL_WORDS = {"equivalence": "control", "form": "held-out error above that of the form"}
 
 
 def claims(
@@ -35,42 +33,18 @@ def claims(
     blocks: dict[bool, list[Cell]] = {True: [], False: []}
     for claim in finding.claims:
         found = judging.best_of(judged, claim.name)
-        blocks[claim.core].append(
-            _block(
-                claim,
-                freeze.get(claim.name, ""),
-                {
-                    "The paper": Cell.lines(claim.paper),
-                    "Best kept evidence": _verdict_cell(claim, found[1], label(found[0]))
-                    if found
-                    else Cell.lines("no kept record speaks about it"),
-                    "This run": _verdict_cell(claim, mine[claim.name], this_run),
-                },
-            )
-        )
-    core, more = ("".join(block.html for block in blocks[which]) for which in (True, False))
-    folded = f"<details><summary>{len(blocks[False])} exploratory claims</summary>{more}</details>" if more else ""
-    texts = [block.text for which in (True, False) for block in blocks[which]]
-    return Fragment(f'<div class="evolm-blocks">{core}{folded}</div>', "\n\n".join(texts))
-
-
-def _block(claim: Claim, frozen: str, evidence: Mapping[str, Cell]) -> Cell:
-    """A claim's statement, then a column per source of evidence, then the small print."""
-    role = ("core claim" if claim.core else "exploratory") + f", {claim.kind.replace('_', ' ')}"
-    print_ = [f"{claim.name}: {role}" + (f", {frozen}." if frozen else "."), f"Estimated: {claim.estimand}."]
-    size = [f"smallest effect that counts {number(claim.delta)}"] if claim.delta else []
-    size += [f"margin ±{number(claim.margin)}"] if claim.margin else []
-    size += [f"predicted {number(claim.predicted)}"] if claim.predicted is not None else []
-    print_.append(f"{'; '.join(size).capitalize()} ({claim.unit})." if size else "")
-    print_ += [f"Control {name}: {why}." for name, why in claim.controls.items()] + [f"Scope: {claim.scope}."]
-    columns = "".join(f"<div><b>{escape(title)}</b><p>{cell.html}</p></div>" for title, cell in evidence.items())
-    small = " ".join(escape(line) for line in print_ if line)
-    html = (
-        f'<section class="evolm-block" data-claim="{escape(claim.name)}"><h4>{escape(claim.statement)}</h4>'
-        f'<div class="evolm-evidence">{columns}</div><small>{small}</small></section>'
-    )
-    told = [claim.statement, *(f"  {title}: {cell.text}" for title, cell in evidence.items())]
-    return Cell(html, "\n".join([*told, *(f"  {line}" for line in print_ if line)]))
+        evidence = {
+            "The paper": Cell.lines(typeset(claim.paper)),
+            "Best kept evidence": _verdict_cell(claim, found[1], label(found[0]))
+            if found
+            else Cell.lines("no kept record speaks about it"),
+            "This run": _verdict_cell(claim, mine[claim.name], this_run),
+        }
+        small = claim_blocks.small_print(claim, freeze.get(claim.name, ""))
+        blocks[claim.core].append(claim_blocks.block(claim.name, claim.statement, evidence, small))
+    core, exploratory = blocks[True], blocks[False]
+    html = claim_blocks.stacked([block.html for block in core], [block.html for block in exploratory])
+    return Fragment(html, "\n\n".join(block.text for block in core + exploratory))
 
 
 def parameters(finding: Finding, preset: str, params: Params) -> Fragment:
@@ -79,9 +53,14 @@ def parameters(finding: Finding, preset: str, params: Params) -> Fragment:
     rows = []
     for row in describe.parameters(finding):
         value, usual = describe.plain(values[row["name"]]), row["presets"][preset]
-        differs = "" if value == usual else f"preset {preset}: {describe.argument(usual)}"
-        rows.append((row["name"], Cell.lines(describe.argument(value), differs), row["unit"], row["description"]))
+        differs = "" if value == usual else f"preset {preset}: {_spaced(usual)}"
+        rows.append((row["name"], Cell.lines(_spaced(value), differs), row["unit"], typeset(row["description"])))
     return table(("Parameter", "Value", "Unit", "Meaning"), rows, caption=f"Parameters (preset {preset})")
+
+
+def _spaced(value: Any) -> str:
+    """A value with room after its commas, so that a long list can be broken into lines."""
+    return describe.argument(value).replace(",", ", ")
 
 
 def provenance(record: Record) -> Fragment:
@@ -151,14 +130,5 @@ def spoken(claim: Claim, verdict: Verdict, what: str) -> str:
 
 
 def _verdict_cell(claim: Claim, verdict: Verdict, where: str) -> Cell:
-    bounds = interval(verdict.low, verdict.high, verdict.level)
-    lines = [f"{with_unit(number(verdict.estimate), verdict.unit)} {bounds}".strip()]
-    word = CONTROL_WORDS.get(claim.kind, "less control")
-    lines += [f"{word} {c.name}: {number(c.estimate)} {interval(c.low, c.high)}".strip() for c in verdict.controls]
-    lines.append(f"{verdict.seeds} seeds" if verdict.seeds else "")
-    lines.append(verdict.note)
-    lines.append(where)
-    shown = Cell.lines(*lines)
-    look = {"core": claim.core, "ours": claim.asks == "us"}
-    html = f"{badge(verdict.verdict, **look)}<br>{shown.html}"
-    return Cell(html, f"{verdict_text(verdict.verdict, **look)}: {shown.text}")
+    lines = (*claim_blocks.verdict_lines(claim, verdict), where)
+    return claim_blocks.verdict_cell(verdict.verdict, lines, core=claim.core, ours=claim.asks == "us")

@@ -146,7 +146,11 @@ def inside(sample: Sample, centre: float, margin: float) -> tuple[Bound, Bound]:
 
 
 def superiority(arm: Sample, differences: Sequence[Sample], delta: float) -> list[Rule]:
-    """The arm's effect is above delta, and exceeds every control's by more than delta."""
+    """The arm's effect exceeds every control's by more than delta, paired by seed, and may itself be above delta.
+
+    The differences decide because pairing takes out what arm and control share; an arm whose own effect is excluded
+    (upper bound below delta) is not reproduced, however low its controls are.
+    """
     return [
         Rule(NOT_REPRODUCED, (below(arm, delta),)),
         Rule(REPRODUCED, tuple(above(d, delta) for d in differences)),

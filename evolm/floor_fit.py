@@ -2,8 +2,8 @@
 
     predicted = predict_with_floor(log_x, log_y, at)      # log_x (size,), log_y (series, size), at (point,)
 
-The model is log y = log(exp(level + slope u) + exp(floor)), u = log x less its mean. Applied to -log y with a
-rising power it is a curve with a ceiling: 1 / y = x^a / A + 1 / c.
+The model is y = exp(level) x^slope + exp(floor), fitted in log y. Applied to -log y it is a curve with a ceiling:
+1 / y = x^a / A + 1 / c.
 """
 
 from __future__ import annotations
@@ -20,26 +20,30 @@ DAMPING, EASE, STIFFEN, MOST = 1e-2, 0.3, 5.0, 1e9
 SMALL_GAIN, TINY_COST = 1e-9, 1e-16
 #: Curvature added to every direction, so that a floor far below the data, which moves nothing, stays where it is.
 RIDGE = 1e-9
-#: Floors below the lowest value at which the two descents start, in log units: none to speak of, and a near one.
-STARTS = ((1.0, 10.0), (1.5, 1.0))
+#: Where the descents start: the slope in multiples of the straight line's, and the floor's depth below the lowest
+#: value, in log units. No floor to speak of; one beside the curve; one that most of the curve has reached.
+STARTS = ((1.0, 10.0), (1.5, 1.0), (5.0, 0.0))
 
 
 def predict_with_floor(log_x: Array, log_y: Array, at: Array) -> Array:
-    """Prediction (series, point) at log sizes `at` of the better of two fits, started without and with a floor.
+    """Prediction (series, point) of `fit_with_floor` at log sizes `at`."""
+    return _curve(fit_with_floor(log_x, log_y), at)[0]
+
+
+def fit_with_floor(log_x: Array, log_y: Array) -> Array:
+    """(series, 3): level at log x = 0, slope, and floor of the best of three fits, from `STARTS`.
 
     The slope keeps the sign of the straight line's, so that the floor lies where the curve is low. Where no
-    floor helps, the fit is the straight line.
+    floor helps, the fit is the straight line, with a floor far below.
     """
     centre, middle = log_x.mean(), log_y.mean(-1, keepdims=True)
     u, v = log_x - centre, log_y - middle
     slope, level = np.polyfit(u, v.T, 1)
-    fits = []
-    for steeper, below in STARTS:
-        start = np.stack([level, steeper * slope, v.min(-1) - below], -1)
-        fits.append(_descend(u, v, start, np.sign(slope)))
-    (first, first_cost), (second, second_cost) = fits
-    best = np.where((second_cost < first_cost)[:, None], second, first)
-    return _curve(best, at - centre)[0] + middle
+    starts = [np.stack([level, steeper * slope, v.min(-1) - below], -1) for steeper, below in STARTS]
+    fits = [_descend(u, v, start, np.sign(slope)) for start in starts]
+    lowest = np.argmin([cost for _, cost in fits], axis=0)
+    best = np.stack([parameters for parameters, _ in fits])[lowest, np.arange(len(v))]
+    return np.stack([best[:, 0] - best[:, 1] * centre, best[:, 1], best[:, 2]], -1) + middle * [1.0, 0.0, 1.0]
 
 
 def _curve(parameters: Array, u: Array) -> tuple[Array, Array]:

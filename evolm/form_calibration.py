@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+from scipy import optimize
 
 from evolm import decisions
 from evolm.calibration import NOISES, SEEDS, clopper_pearson
@@ -22,8 +24,8 @@ from evolm.intervals import Array
 
 SIZES = np.geomspace(5.0, 40.0, 6)
 PREDICTED, MARGIN, DELTA = 1.0, 0.15, 0.1
-BENDS = np.linspace(0.0, 2.0, 9)
-PROBES = 1000  # curves per bend behind `bend_at_delta`
+STRONGEST_BEND = 2.0
+PROBES = 1000  # curves per trial behind `bend_at_delta`
 
 
 @dataclass(frozen=True)
@@ -100,13 +102,15 @@ def draw_curves(
     return values
 
 
+@lru_cache(maxsize=16)
 def bend_at_delta(noise: str, sd: float) -> float:
     """The bend at which the best of the other forms has an expected advantage of exactly delta, by simulation."""
-    gains = []
-    for bend in BENDS:
+
+    def excess(bend: float) -> float:
         y = draw_curves(PREDICTED, bend, noise, sd, (PROBES,), np.random.default_rng(0))
-        gains.append(max(float(d.values.mean()) for d in form_samples(SIZES, y)[1].values()))
-    return float(np.interp(DELTA, np.maximum.accumulate(gains), BENDS))
+        return max(float(d.values.mean()) for d in form_samples(SIZES, y)[1].values()) - DELTA
+
+    return float(optimize.brentq(excess, 0.0, STRONGEST_BEND, xtol=1e-3))
 
 
 def _error(called: np.ndarray, outcome: int, curve: Curve) -> tuple[float, float]:

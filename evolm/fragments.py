@@ -3,7 +3,7 @@
     fragments.table(["claim", "verdict"], rows)         a `Fragment`: HTML in Jupyter, text elsewhere
     fragments.CodeBlock("evolm run grokking ...")        a fenced block, which the book gives a copy button
 
-Cells are escaped here; badges, numbers and the stylesheet are those of `evolm.scoreboard`.
+Cells are escaped here; badges, numbers and the stylesheet are those of `evolm.badges`.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
+from evolm.badges import SIGNS, STYLE, worded
 from evolm.describe import text_table
-from evolm.scoreboard import SIGNS, STYLE, worded
 
 if TYPE_CHECKING:
     from evolm.plotting import Figure
@@ -69,13 +69,17 @@ class Cell:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, caption: str) -> Fragment:
-    """A table that scrolls inside its own box. Cells are escaped unless they are `Cell`s."""
+    """A table whose cells wrap; on a phone each row is a list. Cells are escaped unless they are `Cell`s."""
     cells = [[v if isinstance(v, Cell) else Cell.lines(str(v)) for v in row] for row in rows]
     head = "".join(f'<th scope="col">{escape(column)}</th>' for column in columns)
-    body = "".join("<tr>" + "".join(f"<td>{cell.html}</td>" for cell in row) + "</tr>" for row in cells)
+    labels = [f'<td data-label="{escape(column)}">' for column in columns]
+    body = "".join(
+        f"<tr>{''.join(f'{label}{cell.html}</td>' for label, cell in zip(labels, row, strict=True))}</tr>"
+        for row in cells
+    )
     html = (
-        f'<div class="evolm-scroll" style="overflow-x:auto" role="region" tabindex="0" aria-label="{escape(caption)}">'
-        f'<table class="evolm-claims"><caption>{escape(caption)}</caption>'
+        f'<div class="evolm-scroll" role="region" tabindex="0" aria-label="{escape(caption)}">'
+        f'<table class="evolm-table"><caption>{escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
     return Fragment(html, f"{caption}\n" + text_table(columns, [[cell.text for cell in row] for row in cells]))

@@ -37,14 +37,11 @@ class Run:
 def page(runs: Sequence[Run]) -> str:
     """The whole page. A record found in the store cost its time when it was made, not in this build."""
     chapters = _table(
-        ("chapter", "preset", "record", "made on", "hardware", "CPU seconds", "wall seconds", "page, seconds"),
+        ("chapter", "record", "CPU, s", "wall, s", "page, s"),
         (
             (
                 f"[{_plain(run.title)}](../notebooks/{run.name}.ipynb)",
-                run.record.preset or "own parameters",
-                f"`{run.record.key[:12]}`",
-                started(run.record),
-                hardware(run.record),
+                f"`{run.record.key[:12]}`, {_plain(_source(run.record))}",
                 _seconds(run.record, "cpu_s"),
                 _seconds(run.record, "wall_s"),
                 f"{run.page_seconds:.1f}",
@@ -58,8 +55,8 @@ def page(runs: Sequence[Run]) -> str:
         "# Machine\n\nThis page is written by every build.\n\n"
         f"## This build\n\nevolm {_plain(__version__)}; the pages were rendered on {_plain(here)}.\n\n"
         f"## Chapters\n\n{chapters}\n\n"
-        "CPU and wall seconds are those of the record when it was made; the last column is the time that this build "
-        "took to run or find the record and to execute the notebook.\n\n"
+        "CPU and wall time, in seconds, are those of the record when it was made; the last column is the time that "
+        "this build took to run or find the record and to execute the notebook.\n\n"
         f"## Versions\n\n{versions}\n"
     )
 
@@ -73,6 +70,10 @@ def hardware(record: Record) -> str:
 def started(record: Record) -> str:
     """The day on which the run began."""
     return str(record.manifest.get("started") or "")[:10]
+
+
+def _source(record: Record) -> str:
+    return ", ".join(part for part in (record.preset or "own parameters", started(record), hardware(record)) if part)
 
 
 def _seconds(record: Record, name: str) -> str:

@@ -161,7 +161,8 @@ def make_root(folder: Path) -> Path:
     """A checkout with the real prose, configuration and assets, whose one chapter is the demo finding."""
     root = paths.checkout()
     assert root is not None
-    shutil.copyfile(root / "_config.yml", folder / "_config.yml")
+    for name in ("_config.yml", "CONTRIBUTING.md"):
+        shutil.copyfile(root / name, folder / name)
     shutil.copytree(root / "book", folder / "book", ignore=shutil.ignore_patterns("__pycache__"))
     for page in (folder / "book").glob("*.md"):
         page.write_text(page.read_text().replace("notebooks/superposition", "notebooks/demo"))

@@ -52,7 +52,7 @@ FINDING = Finding(
     sentence="A finding for tests.",
     citations=(Citation(key="none", authors="None", year=2024, title="None", url="https://example.org"),),
     params=FakeParams,
-    presets={name: Preset(description=name, overrides={"seeds": 4}) for name in PRESET_NAMES},
+    presets={name: Preset(description=name, overrides={"seeds": 4, "first_seed": 100}) for name in PRESET_NAMES},
     claims=(),
     experiment="fake_experiment",
     estimands="fake_experiment",

@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,7 +14,7 @@ from types import SimpleNamespace
 import demo_book as demo
 import pytest
 
-from evolm import book, machine, paths, scoreboard
+from evolm import book, machine, paths, scoreboard, typeset
 
 MARKUP = "<script>alert(1)</script>"
 
@@ -95,15 +96,14 @@ def test_the_scoreboard_shows_estimate_interval_level_control_paper_and_hardware
 
 
 def test_nothing_from_a_record_or_a_claim_becomes_markup(rows):
-    hostile = [
-        scoreboard.Row(**{**vars(row), "sentence": MARKUP, "statement": MARKUP, "note": MARKUP, "verdict": MARKUP,
-                          "label": f'"{MARKUP}', "paper": MARKUP, "controls": (MARKUP,), "estimate": MARKUP})
-        for row in rows
-    ]  # fmt: skip
+    text = dict.fromkeys(("sentence", "statement", "verdict", "paper"), MARKUP)
+    text |= dict.fromkeys(("claim", "label", "scale"), f'"{MARKUP}')
+    lines = {"evidence": (MARKUP, MARKUP), "small": (MARKUP,)}
+    hostile = [scoreboard.Row(**{**vars(row), **text, **lines}) for row in rows]
     for html in (
         scoreboard.scoreboard_html(hostile),
         scoreboard.summary_html(hostile),
-        scoreboard.table(hostile),
+        scoreboard.claims_html(hostile),
         scoreboard.badge(MARKUP),
     ):
         elements = Elements(html)
@@ -115,6 +115,59 @@ def test_nothing_from_a_record_or_a_claim_becomes_markup(rows):
 def test_a_badge_says_its_verdict_in_words_and_with_a_sign(verdict):
     assert Elements(scoreboard.badge(verdict)).text == scoreboard.SIGNS[verdict] + verdict
     assert Elements(scoreboard.badge(verdict, core=False)).text.endswith(f"exploratory: {verdict}")
+
+
+def test_what_is_ours_holds_and_only_what_a_paper_said_is_reproduced(rows):
+    ours = [scoreboard.Row(**{**vars(row), "ours": True}) for row in rows]
+    assert "holds" in Elements(scoreboard.claims_html(ours)).text
+    assert "reproduced" not in Elements(scoreboard.claims_html(ours)).text
+    assert "reproduced" in Elements(scoreboard.claims_html(rows)).text
+
+
+def test_core_claims_are_open_and_exploratory_ones_and_smaller_records_are_folded(rows):
+    html = scoreboard.scoreboard_html(rows)
+    claims = re.findall('<details><summary>([^<]*)</summary>|data-claim="([^"]+)"', html)
+    named = ["loss-falls", "fraction-follows-decay", "1 exploratory claim", "overlaps-etf"]
+    assert [fold or claim for fold, claim in claims] == [*named, f"also: {escape(rows[3].source)}", *named]
+
+
+def test_the_scale_of_a_record_stands_beside_its_label(rows):
+    scaled = [scoreboard.Row(**{**vars(row), "scale": "200 features, 8 seeds"}) for row in rows]
+    for html in (scoreboard.scoreboard_html(scaled), scoreboard.summary_html(scaled)):
+        assert "2026-11-19: 200 features, 8 seeds" in Elements(html).text
+
+
+@pytest.mark.parametrize(
+    ("plain", "print_"),
+    [
+        ("L = <v^2> sum of p_i", "L = ⟨v²⟩ sum of pᵢ"),
+        ("1.01 +- 0.05 for p ~ exp(-i/400)", "1.01 ± 0.05 for p ∼ exp(−i/400)"),
+        ("m^2/2n, phi_1/2 <= 1, m = 50..150", "m²/2n, φ₁⁄₂ ≤ 1, m = 50–150"),
+        ("2(alpha - 1) of i^-alpha", "2(α − 1) of i⁻ᵅ"),
+        ("the decay ideal_decay of sweep_alpha", "the decay ideal_decay of sweep_alpha"),
+        ("<b>well-known</b> alphabet", "<b>well-known</b> alphabet"),
+    ],
+)
+def test_ascii_mathematics_of_a_claim_is_typeset_and_names_and_markup_are_left_alone(plain, print_):
+    assert typeset.typeset(plain) == print_
+    assert typeset.html(plain) == escape(print_)
+
+
+def test_the_report_of_a_build_sets_the_best_evidence_beside_this_run(built):
+    lines = built[1].report().splitlines()
+    assert [re.split(r"\s{2,}", line) for line in lines[:4]] == [
+        ["finding", "claim", "best evidence", "this run"],
+        ["demo", "loss-falls", "reproduced (cpu)", "inconclusive"],
+        ["demo", "fraction-follows-decay", "inconclusive (cpu)", "not run at this scale"],
+        ["demo", "overlaps-etf", "exploratory: not specific (cpu)", "exploratory: not specific"],
+    ]
+    assert lines[-1].endswith(str(built[1].index))
+
+
+def test_a_build_says_at_which_part_it_is(root, capsys):
+    with pytest.raises(book.BookError):
+        build(root, execute=lambda *_: (_ for _ in ()).throw(book.BookError("stopped")))
+    assert "demo: preset smoke" in capsys.readouterr().err
 
 
 def test_the_summary_shows_the_core_claims_of_the_best_record_only(rows):
@@ -142,7 +195,7 @@ def test_text_from_a_record_cannot_break_the_machine_page():
     assert MARKUP not in page
     assert "\n# Heading" not in page
     (row,) = [line for line in page.splitlines() if "../notebooks/demo.ipynb" in line]
-    assert row.count("|") == 9
+    assert row.count("|") == 6
     assert "812.4" in row
 
 

@@ -17,6 +17,8 @@ from evolm import arguments, finding
 
 ROOT = Path(__file__).resolve().parent.parent
 FENCED = re.compile(r"^```bash\n(.*?)^```", re.MULTILINE | re.DOTALL)
+#: Every document whose commands a reader is told to type; `book/contributing.md` includes CONTRIBUTING.md.
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "book/rerunning.md")
 #: Commands of `evolm` that have commands of their own.
 GROUPS = ("record", "assets")
 LOCAL_LINK = re.compile(r"\]\((?!https?://|#|mailto:)([^)#\s]+)")
@@ -59,7 +61,7 @@ def test_readme_names_every_finding() -> None:
     assert [name for name in finding.findings() if f"`{name}`" not in readme] == []
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_documented_make_targets_exist(document: str) -> None:
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     named = {line.split()[1] for line in commands(document) if line.startswith("make ")}
@@ -67,7 +69,7 @@ def test_documented_make_targets_exist(document: str) -> None:
 
 
 def documented_evolm_commands() -> list[str]:
-    return [line for d in ("README.md", "CONTRIBUTING.md") for line in commands(d) if line.startswith("evolm ")]
+    return [line for d in DOCUMENTS for line in commands(d) if line.startswith("evolm ")]
 
 
 @pytest.mark.parametrize("words", sorted({tuple(line.split()[1:3]) for line in documented_evolm_commands()}))
@@ -84,6 +86,27 @@ def test_documented_runs_have_valid_parameters(line: str) -> None:
     preset = words[words.index("--preset") + 1] if "--preset" in words else "smoke"
     pairs = [words[i + 1] for i, word in enumerate(words) if word == "-p"]
     assert finding.get(words[2]).resolve(preset, **arguments.assignments(pairs)).seeds >= 1
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_a_word_that_stands_for_something_is_explained_below_its_command(document: str) -> None:
+    text = (ROOT / document).read_text()
+    typed = "\n".join(commands(document))
+    stand_ins = set(re.findall(r"\b[0-9a-f]{6}\b|(?:path/to|\./my-)[\w/-]+|\$TORCH_CPU_INDEX", typed))
+    prose = FENCED.sub("", text)
+    assert [word for word in stand_ins if f"`{word.lstrip('$')}`" not in prose] == []
+    assert not re.search(r"\b(RECORD|KEY|MODEL|FINDING)\b", typed)
+
+
+def test_the_development_seeds_of_the_documents_are_those_of_the_code() -> None:
+    for document in ("CONTRIBUTING.md", "book/rerunning.md"):
+        (said,) = re.findall(r"Seeds below ([\d,]+) are for development", (ROOT / document).read_text())
+        assert int(said) == finding.FIRST_REPORT_SEED
+
+
+def test_the_contributing_page_of_the_book_is_the_guide_itself_which_links_to_no_file() -> None:
+    assert (ROOT / "book" / "contributing.md").read_text() == "```{include} ../CONTRIBUTING.md\n```\n"
+    assert LOCAL_LINK.findall((ROOT / "CONTRIBUTING.md").read_text()) == []
 
 
 def test_ci_runs_the_test_command_of_the_readme_in_a_fresh_environment() -> None:

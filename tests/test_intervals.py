@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import integrate, stats
+from scipy import integrate, optimize, stats
 
 from evolm import intervals
+from evolm.floor_fit import fit_with_floor, predict_with_floor
 
 finite = st.floats(-1e3, 1e3).map(lambda value: round(value, 3))
 
@@ -169,12 +170,20 @@ def test_power_law_fit_recovers_a_known_exponent_over_leading_axes():
 
 def test_each_form_predicts_held_out_sizes_of_its_own_law_and_the_power_law_does_not():
     x = np.array([4, 8, 16, 32, 64, 128, 256.0])
-    laws = {"power": 3 / x, "bent": np.exp(-0.2 * np.log(x) ** 2), "offset": 3 / x + 0.05}
-    for form in ("power", "bent", "offset"):
+    laws = {
+        "power": 3 / x,
+        "bent": np.exp(-0.2 * np.log(x) ** 2),
+        "offset": 3 / x + 0.05,
+        "saturating": 2 / (1 + (x / 30) ** 1.5),
+    }
+    for form in intervals.FORMS:
         assert intervals.held_out_error(x, laws[form], form) < 1e-3
     assert intervals.held_out_error(x, laws["bent"], "power") > 0.1
     assert intervals.held_out_error(x, laws["offset"], "power") > 0.1
+    assert intervals.held_out_error(x, laws["saturating"], "power") > 0.1
+    assert intervals.held_out_error(x, laws["saturating"], "offset") > 0.1  # a floor cannot bend downwards
     assert intervals.held_out_error(x, laws["power"], "offset") < 1e-3
+    assert intervals.held_out_error(x, laws["power"], "saturating") < 1e-3
 
 
 def test_held_out_sizes_are_the_largest_whatever_the_order():
@@ -188,10 +197,58 @@ def test_held_out_sizes_are_the_largest_whatever_the_order():
 def test_held_out_error_gives_one_number_per_series():
     x = np.array([4, 8, 16, 32, 64, 128.0])
     y = np.exp(np.random.default_rng(2).normal(0, 0.1, (2, 3, 6))) / x
-    for form in ("power", "bent", "offset"):
+    for form in intervals.FORMS:
         errors = intervals.held_out_error(x, y, form)
         assert errors.shape == (2, 3)
         assert errors[1, 2] == pytest.approx(float(intervals.held_out_error(x, y[1, 2], form)), rel=1e-4)
+
+
+@pytest.mark.parametrize("exponent", [0.7, 1.0, 2.5])
+def test_planted_floors_and_ceilings_give_their_parameters_back(exponent):
+    log_x = np.log([5, 8, 12, 18, 27, 40.0])
+    ceilings = np.array([[0.5], [3.0]])
+    y = ceilings / (1 + np.exp(exponent * (log_x - np.log(12))))
+    level, slope, floor = fit_with_floor(log_x, -np.log(y)).T
+    assert slope == pytest.approx(exponent, abs=1e-3)
+    assert np.exp(-floor) == pytest.approx(ceilings[:, 0], rel=1e-3)
+    assert np.exp((floor - level) / slope) == pytest.approx(12, rel=1e-3)
+    y = 3 * np.exp(-exponent * log_x) + 0.1 * ceilings
+    level, slope, floor = fit_with_floor(log_x, np.log(y)).T
+    assert slope == pytest.approx(-exponent, abs=1e-2)
+    assert np.exp(floor) == pytest.approx(0.1 * ceilings[:, 0], rel=1e-2)
+    assert np.exp(level) == pytest.approx(3, rel=1e-2)
+
+
+@pytest.mark.parametrize("noise", [0.02, 0.2])
+def test_the_fit_with_a_floor_finds_what_a_bounded_solver_finds(noise):
+    log_x = np.log([5, 8, 12, 18.0])
+    log_y = -1.2 * log_x + noise * np.random.default_rng(4).normal(size=(12, 4))
+    predicted = predict_with_floor(log_x, log_y, np.log([27.0, 40.0]))
+    for row, found in zip(log_y, predicted, strict=True):
+        level, slope = row.mean() + 1.2 * log_x.mean(), -1.2
+        best = min(
+            (
+                optimize.least_squares(
+                    lambda p, row=row: np.logaddexp(p[0] + p[1] * log_x, p[2]) - row,
+                    (level, slope, row.min() - below),
+                    bounds=([-60, -60, -60], [60, 0, 60]),
+                    ftol=1e-12,
+                    xtol=1e-12,
+                )
+                for below in (1.0, 10.0)
+            ),
+            key=lambda fit: fit.cost,
+        )
+        expected = np.logaddexp(best.x[0] + best.x[1] * np.log([27.0, 40.0]), best.x[2])
+        assert found == pytest.approx(expected, abs=2e-3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.floats(-8, 8), min_size=6, max_size=6))
+def test_no_series_breaks_a_form(log_y):
+    x = np.array([5, 8, 12, 18, 27, 40.0])
+    for form in intervals.FORMS:
+        assert np.isfinite(intervals.held_out_error(x, np.exp(log_y), form))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ case "$*" in
   *version_info*) exit ${OLD:-0} ;;
   --version) echo "Python ${FAKE_VERSION:-3.11.7}" ;;
   "-m venv "*) mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; cp "$0" "$3/bin/evolm" ;;
-  "-m pip "*) echo "pip $*" >>"$LOG"; exit ${PIP_FAILS:-0} ;;
+  "-m pip "*) echo "pip $*" >>"$LOG"; echo "what pip says"; exit ${PIP_FAILS:-0} ;;
   "-m pytest"*|"book "*) echo "$(basename "$0") $* threads=$OMP_NUM_THREADS" >>"$LOG" ;;
 esac
 """
@@ -77,6 +77,17 @@ def test_make_installs_again_when_the_lock_changes(checkout: Checkout) -> None:
     os.utime(checkout.folder / "requirements.lock", (later, later))
     checkout.make("test")
     assert checkout.installs == 2
+
+
+def test_what_pip_says_goes_to_a_log_and_is_shown_where_the_install_fails(checkout: Checkout) -> None:
+    failed = checkout.make("test", PIP_FAILS="1")
+    assert failed.returncode != 0
+    assert "what pip says" in failed.stderr
+    assert "all that pip said is in .venv/install.log" in failed.stderr
+    done = checkout.make("test")
+    assert done.returncode == 0
+    assert "what pip says" not in done.stdout + done.stderr
+    assert (checkout.folder / ".venv" / "install.log").read_text() == "what pip says\n"
 
 
 def test_make_trusts_nothing_of_an_interrupted_install(checkout: Checkout) -> None:

@@ -8,7 +8,14 @@ import pandas as pd
 import pytest
 
 from evolm.finding import ParameterError
-from evolm.findings.superposition import FINDING, experiment, figures_representation, figures_scaling
+from evolm.findings.superposition import (
+    FINDING,
+    experiment,
+    figures_explore,
+    figures_overlap,
+    figures_representation,
+    figures_scaling,
+)
 from evolm.plotting import Figure
 from evolm.verdict import judge
 
@@ -73,8 +80,19 @@ def test_units_have_unique_names_and_on_a_gpu_hold_all_seeds() -> None:
 
 def test_arms_of_one_law_hold_every_control_that_a_claim_names() -> None:
     params = FINDING.resolve("cpu")
-    arms = set(experiment.arms(params, params.sweep_alpha))
-    assert {"strong", "weak", "zero-bias", "frozen", "neutral", "linear-strong", "linear-weak"} <= arms
+    for alpha in params.alphas:
+        assert {"strong", "weak", "zero-bias", "frozen", "neutral"} <= set(experiment.arms(params, alpha))
+    assert "near-ideal" in experiment.arms(params, 2.0)
+
+
+def test_the_sweeps_train_nothing_that_the_grid_has() -> None:
+    params = FINDING.resolve("cpu", models=[])
+    trained = [
+        (arguments["n"], arguments["alpha"], arguments["steps"], model)
+        for _, arguments in experiment._programs(params)
+        for model in experiment.toy_models(params, arguments)
+    ]
+    assert len(trained) == len(set(trained))
 
 
 def test_a_unit_gives_the_same_rows_whenever_it_runs() -> None:
@@ -85,16 +103,21 @@ def test_a_unit_gives_the_same_rows_whenever_it_runs() -> None:
 
 
 def figures(params: Any, tables: dict[str, pd.DataFrame]) -> list[Figure]:
-    return [
-        figures_representation.geometry(tables),
-        figures_representation.represented_against_decay(tables, params),
-        figures_representation.frequency_sum(tables, params),
-        figures_representation.overlaps(tables, params),
-        figures_scaling.loss_against_width(tables, params),
-        figures_scaling.exponent_against_law(tables, params),
-        figures_scaling.boundary(tables, params),
-        figures_scaling.explore(tables, params),
-    ]
+    drawn = (
+        figures_representation.represented_against_decay,
+        figures_representation.recovery_against_width,
+        figures_representation.missing_share,
+        figures_representation.frequency_sum,
+        figures_overlap.overlap_map,
+        figures_overlap.open_models,
+        figures_scaling.loss_against_width,
+        figures_scaling.exponent_against_law,
+        figures_scaling.boundary,
+        figures_scaling.counts,
+        figures_explore.explore,
+    )
+    assert "all widths" in figures_scaling.fit_ranges(tables, params).text
+    return [figures_representation.geometry(tables), *(draw(tables, params) for draw in drawn)]
 
 
 @pytest.mark.parametrize(
@@ -102,11 +125,10 @@ def figures(params: Any, tables: dict[str, pd.DataFrame]) -> list[Figure]:
     [
         {},
         {"seeds": 1, "widths": [4]},
-        {"alphas": [0.5]},
-        {"decays": [0.1, 0.2]},
+        {"alphas": [0.5], "decays": [0.1, 0.2]},
         {"sweep_steps": [10, 20], "sweep_features": [40], "sweep_alpha": 0.7},
     ],
-    ids=["two widths", "one width and seed", "law without sweep", "only positive decays", "sweeps at another law"],
+    ids=["two widths", "one width and seed", "one law, positive decays", "sweeps at another law"],
 )
 def test_unplanned_parameters_give_verdicts_and_all_figures(overrides: dict[str, Any]) -> None:
     params, tables = run(**overrides)

@@ -161,12 +161,13 @@ def sizes(law, count=8, seeds=SEEDS, noise=0.02) -> pd.DataFrame:
         (lambda x: 3 / x**2, "not reproduced"),
         (lambda x: 3 / x + 0.05, "not reproduced"),  # a floor predicts the largest sizes better
         (lambda x: 20 * np.exp(-0.1 * np.log(x) ** 2), "not reproduced"),  # and here a bend does
+        (lambda x: 3 / (1 + (x / 30) ** 1.5), "not reproduced"),  # and here a ceiling
     ],
 )
 def test_form_needs_the_exponent_and_a_prediction_as_good_as_the_alternatives(law, expected):
     judged = verdict(claim("form", delta=0.1), sizes(law))
     assert judged.verdict == expected
-    assert [c.name for c in judged.controls] == ["bent", "offset"]
+    assert [c.name for c in judged.controls] == ["bent", "offset", "saturating"]
     assert "local exponent" in judged.note
 
 
@@ -175,6 +176,15 @@ def test_form_states_exponent_and_slopes():
     assert judged.estimate == pytest.approx(1.0, abs=0.01)
     assert "R² 1.000" in judged.note
     assert "1.00 at the small end, 1.00 at the large end" in judged.note
+
+
+def test_form_says_which_alternative_has_become_the_power_law():
+    steepening = verdict(claim("form", delta=0.1), sizes(lambda x: 3 / (1 + (x / 30) ** 1.5)))
+    assert "the offset form fits no offset: it is the power law here" in steepening.note
+    assert "no ceiling" not in steepening.note
+    flattening = verdict(claim("form", delta=0.1), sizes(lambda x: 3 / x + 0.05))
+    assert "the saturating form fits no ceiling" in flattening.note
+    assert "no offset" not in flattening.note
 
 
 def test_form_with_few_sizes_cannot_speak():

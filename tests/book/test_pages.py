@@ -15,6 +15,11 @@ LOOK = """() => {
   const shown = e => e.offsetParent !== null && getComputedStyle(e).visibility !== 'hidden';
   const all = s => [...document.querySelectorAll(s)];
   const article = document.querySelector('article') || document.body;
+  const raw = article => {  // TeX that nobody typeset: in text that is neither code nor a formula
+    const kept = article.cloneNode(true);
+    kept.querySelectorAll('script, style, code, pre, textarea, mjx-container').forEach(e => e.remove());
+    return kept.textContent.match(/\\$[^$\\n]{1,80}\\$|\\\\[a-zA-Z]{2,}|\\\\[()\\[\\]]/g) || [];
+  };
   return {
     h1: all('h1').filter(shown).length,
     nameless: all('img').filter(i => !(i.getAttribute('alt') || '').trim()).map(i => i.outerHTML.slice(0, 90)),
@@ -29,6 +34,9 @@ LOOK = """() => {
     fallbacks: all('.evolm-fallback').filter(shown).length,
     formulas: all('.math').length,
     typeset: all('.math mjx-container').length,
+    raw: raw(article),
+    cut: all('.evolm-scroll, .evolm-block, .evolm-badge').filter(e => shown(e) && e.scrollWidth > e.clientWidth + 1)
+      .map(e => e.getAttribute('aria-label') || e.innerText.slice(0, 60)),
     words: article.innerText.length,
     broken: all('img').filter(i => shown(i) && i.naturalWidth === 0).length,
     scripts: all('script[src]').map(s => s.getAttribute('src')).filter(s => s.includes('plotly')).length,
@@ -138,6 +146,16 @@ def test_each_figure_is_shown_once_and_in_the_theme_of_the_page(visitor, name, s
 def test_every_formula_is_typeset(visitor, name):
     look = visitor.look(name, DESKTOP, "light")
     assert look["typeset"] == look["formulas"]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_formula_is_left_as_its_source(visitor, name):
+    assert visitor.look(name, DESKTOP, "light")["raw"] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_table_of_ours_fits_a_desktop_page_without_scrolling(visitor, name):
+    assert visitor.look(name, DESKTOP, "light")["cut"] == []
 
 
 @pytest.mark.parametrize("name", PAGES)
