@@ -17,9 +17,9 @@ UNFINISHED := $(VENV)/.unfinished
 # A plain `torch` would take the newest build there is; the pin is kept in one place.
 TORCH := $(shell sed -n '/^torch==/p' requirements.lock)
 PIP_INSTALL := $(BIN)/python -m pip install -c requirements.lock "$(TORCH)"
-LOG   := $(VENV)/install.log
+INSTALL_LOG := $(VENV)/install.log
 # What pip says goes to the log; the end of it is shown where pip fails, and nothing where it does not.
-LOGGED := >$(LOG) 2>&1 || { tail -n 40 $(LOG) >&2; echo "evolm: the install failed; all that pip said is in $(LOG)" >&2; exit 1; }
+LOGGED := >$(INSTALL_LOG) 2>&1 || { tail -n 40 $(INSTALL_LOG) >&2; echo "evolm: the install failed; all that pip said is in $(INSTALL_LOG)" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -59,7 +59,7 @@ python:
 	  echo "evolm: '$(PYTHON)' cannot make environments; install its venv module (Debian: python3-venv)" >&2; exit 1; }
 
 $(INSTALLED): pyproject.toml requirements.lock | python
-	@echo "evolm: installing into $(VENV) (about 3 minutes and 2.4 GB with the CPU build of torch); log: $(LOG)"
+	@echo "evolm: installing into $(VENV) (about 3 minutes and 2.4 GB with the CPU build of torch); log: $(INSTALL_LOG)"
 	@if [ -e $(UNFINISHED) ]; then echo "evolm: the last install was interrupted; starting again"; rm -rf $(VENV); fi
 	@if [ -x $(BIN)/python ] && [ "$$($(BIN)/python --version)" != "$$("$(PYTHON)" --version)" ]; then \
 	  echo "evolm: $(VENV) was made with another Python; making it again"; rm -rf $(VENV); fi

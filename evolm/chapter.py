@@ -94,8 +94,8 @@ class Chapter:
         """Kept records that speak for a preset, with their verdicts."""
         return judging.judged(self.finding)
 
-    def beside(self, draw: Callable[[Mapping[str, pd.DataFrame], Params], Figure]) -> Fragment:
-        """One figure of the larger run, and the same of the smaller folded under it: this run and the best kept one.
+    def beside(self, draw: Callable[[Mapping[str, pd.DataFrame], Params], Figure | Fragment]) -> Fragment:
+        """One figure or table of the larger run, and the same of the smaller folded under it: this run and the best kept one.
 
         `draw` is called with the tables and parameters of each; both are labelled, and their data never mix.
         """
@@ -106,7 +106,8 @@ class Chapter:
         if not others:
             return labelled(*mine)
         best = others[-1]
-        theirs = draw(best.tables(), judging.params_of(self.finding, best)).renamed("kept")
+        theirs = draw(best.tables(), judging.params_of(self.finding, best))
+        theirs = theirs if isinstance(theirs, Fragment) else theirs.renamed("kept")
         pair = [("Kept record: " + scoreboard.label(best), theirs), mine]
         if judging.smallest_first(self.finding, [self.record, best])[-1] is self.record:
             pair.reverse()

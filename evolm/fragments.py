@@ -85,15 +85,19 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, caption: 
     return Fragment(html, f"{caption}\n" + text_table(columns, [[cell.text for cell in row] for row in cells]))
 
 
-def labelled(where: str, figure: Figure) -> Fragment:
-    """A figure under a line that says which record it was drawn from."""
-    return Fragment(f'<p class="evolm-source">{escape(where)}</p>{figure.html}', f"{where}: {figure.alt}")
+def labelled(where: str, shown: Figure | Fragment) -> Fragment:
+    """A figure or table under a line that says which record it was drawn from."""
+    return Fragment(f'<p class="evolm-source">{escape(where)}</p>{shown.html}', f"{where}: {_in_text(shown)}")
 
 
-def folded(where: str, figure: Figure) -> Fragment:
+def folded(where: str, shown: Figure | Fragment) -> Fragment:
     """The same, closed until it is asked for."""
-    html = f'<details class="evolm-source"><summary>{escape(where)}</summary>{figure.html}</details>'
-    return Fragment(html, f"{where}: {figure.alt}")
+    html = f'<details class="evolm-source"><summary>{escape(where)}</summary>{shown.html}</details>'
+    return Fragment(html, f"{where}: {_in_text(shown)}")
+
+
+def _in_text(shown: Figure | Fragment) -> str:
+    return shown.text if isinstance(shown, Fragment) else shown.alt
 
 
 def verdict_text(verdict: str, *, core: bool = True, ours: bool = False) -> str:

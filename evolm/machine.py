@@ -37,14 +37,13 @@ class Run:
 def page(runs: Sequence[Run]) -> str:
     """The whole page. A record found in the store cost its time when it was made, not in this build."""
     chapters = _table(
-        ("chapter", "record", "CPU, s", "wall, s", "page, s"),
+        ("chapter", "record", "time"),
         (
             (
                 f"[{_plain(run.title)}](../notebooks/{run.name}.ipynb)",
                 f"`{run.record.key[:12]}`, {_plain(_source(run.record))}",
-                _seconds(run.record, "cpu_s"),
-                _seconds(run.record, "wall_s"),
-                f"{run.page_seconds:.1f}",
+                f"CPU {_seconds(run.record, 'cpu_s')}, wall {_seconds(run.record, 'wall_s')}, "
+                f"page {run.page_seconds:.1f} s",
             )
             for run in runs
         ),
@@ -55,8 +54,8 @@ def page(runs: Sequence[Run]) -> str:
         "# Machine\n\nThis page is written by every build.\n\n"
         f"## This build\n\nevolm {_plain(__version__)}; the pages were rendered on {_plain(here)}.\n\n"
         f"## Chapters\n\n{chapters}\n\n"
-        "CPU and wall time, in seconds, are those of the record when it was made; the last column is the time that "
-        "this build took to run or find the record and to execute the notebook.\n\n"
+        "CPU and wall time are those of the record when it was made; the time of the page is what this build took to "
+        "run or find the record and to execute the notebook.\n\n"
         f"## Versions\n\n{versions}\n"
     )
 
@@ -78,7 +77,7 @@ def _source(record: Record) -> str:
 
 def _seconds(record: Record, name: str) -> str:
     value = (record.manifest.get("costs") or {}).get(name)
-    return f"{value:.1f}" if isinstance(value, (int, float)) else "not recorded"
+    return f"{value:.1f} s" if isinstance(value, (int, float)) else "not recorded"
 
 
 def _version(name: str) -> str:
