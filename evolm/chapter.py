@@ -95,7 +95,7 @@ class Chapter:
         return judging.judged(self.finding)
 
     def beside(self, draw: Callable[[Mapping[str, pd.DataFrame], Params], Figure | Fragment]) -> Fragment:
-        """One figure or table of the larger run, and the same of the smaller folded under it: this run and the best kept one.
+        """A figure or table of the larger run, and the same of the smaller folded under it: this run and the best kept.
 
         `draw` is called with the tables and parameters of each; both are labelled, and their data never mix.
         """
