@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from evolm import chapter_tables, describe, execute, judging, lock, paths, scoreboard
+from evolm import chapter_tables, describe, forecast, judging, lock, paths, scoreboard
 from evolm.finding import Finding, ParameterError, Params, get, nearest
 from evolm.fragments import CodeBlock, Fragment, folded, labelled, verdict_text
 from evolm.record import Record, Store
@@ -60,13 +60,15 @@ class Chapter:
         return chapter
 
     def run(self, progress: bool = True) -> Record:
-        """The record of these parameters: from the store, else computed now (after saying how long it takes)."""
+        """The record of these parameters: from the store, else a kept one, else computed (after saying how long)."""
         from evolm.runner import run_experiment
 
         store = Store(paths.store())
-        message = execute.cost_message(self.finding, self.preset, self.params, store)
-        if progress and message:
-            print(message)
+        kept = forecast.take_kept(self.finding, self.params, store)
+        cost = forecast.cost_message(self.finding, self.preset, self.params, store)
+        for message in filter(None, [kept, cost]):
+            if progress:
+                print(message)
         self._record = run_experiment(self.finding, self.params, preset=self.preset, store=store, progress=progress)
         return self._record
 

@@ -33,6 +33,7 @@ class Line:
     preset: str
     key: str
     kept: bool
+    local: bool
     expected: str | None
     found: str
 
@@ -48,6 +49,7 @@ class Report:
     problems: tuple[str, ...]
     undecided: tuple[str, ...]
     remarks: tuple[str, ...] = ()  # worth knowing, no failure
+    custom: tuple[str, ...] = ()  # keys of records that are nobody's preset and so are not judged
 
     @property
     def changes(self) -> tuple[Line, ...]:
@@ -66,34 +68,47 @@ class Report:
             "problems": list(self.problems),
             "undecided": list(self.undecided),
             "remarks": list(self.remarks),
+            "custom": list(self.custom),
         }
 
 
 def check(chosen: Iterable[Finding], local: Store, kept: Store) -> Report:
     """Judge what both stores hold of the chosen findings; damage and an unfrozen claim are problems.
 
-    A change of the experiment or of a preset since the claims were frozen is a remark.
+    A record that both stores hold is judged once. A change of the experiment or of a preset since the claims were
+    frozen is a remark.
     """
     problems = [*kept.verify(), *local.verify()]
     lines: list[Line] = []
     undecided: list[str] = []
     remarks: list[str] = []
+    custom: set[str] = set()
     for finding in chosen:
         problems += [*_lock_problems(finding), *_expectations_without_claim(finding)]
-        kept_judged = _judged(finding, kept, problems)
-        for store_is_kept, judged in ((True, kept_judged), (False, _judged(finding, local, problems))):
-            lines += [line for record, verdicts in judged for line in _lines(finding, record, verdicts, store_is_kept)]
+        of_kept, of_local = _records(finding, kept), _records(finding, local)
+        custom |= {record.key for record in (*of_kept, *of_local) if judging.preset_of(finding, record) is None}
+        kept_judged = _judged(finding, of_kept, problems)
+        both = {record.key for record, _ in kept_judged} & {record.key for record in of_local}
+        only_local = [record for record in of_local if record.key not in both]
+        for record, verdicts in kept_judged:
+            lines += _lines(finding, record, verdicts, kept=True, local=record.key in both)
+        for record, verdicts in _judged(finding, only_local, problems):
+            lines += _lines(finding, record, verdicts, kept=False, local=True)
         undecided += _undecided(finding, kept_judged)
         remarks += [f"{finding.name}: {sentence}" for sentence in lock.changes(finding)]
-    return Report(tuple(lines), tuple(dict.fromkeys(problems)), tuple(undecided), tuple(remarks))
+    return Report(tuple(lines), tuple(dict.fromkeys(problems)), tuple(undecided), tuple(remarks), tuple(sorted(custom)))
 
 
-def _judged(finding: Finding, store: Store, problems: list[str]) -> Judged:
-    """Records of a preset with their verdicts, smallest scale first; what cannot be judged becomes a problem."""
-    judged: Judged = []
+def _records(finding: Finding, store: Store) -> list[Record]:
+    """What can be read of a finding, smallest scale first."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # damaged records are named by `Store.verify`
-        records = judging.smallest_first(finding, store.records(finding.name))
+        return judging.smallest_first(finding, store.records(finding.name))
+
+
+def _judged(finding: Finding, records: Iterable[Record], problems: list[str]) -> Judged:
+    """Records of a preset with their verdicts, in the order given; what cannot be judged becomes a problem."""
+    judged: Judged = []
     for record in records:
         try:
             if judging.preset_of(finding, record):
@@ -103,12 +118,12 @@ def _judged(finding: Finding, store: Store, problems: list[str]) -> Judged:
     return judged
 
 
-def _lines(finding: Finding, record: Record, verdicts: Sequence[Verdict], kept: bool) -> Iterator[Line]:
+def _lines(finding: Finding, record: Record, verdicts: Sequence[Verdict], *, kept: bool, local: bool) -> Iterator[Line]:
     preset = judging.preset_of(finding, record)
     assert preset is not None  # `_judged` keeps only records of a preset
     expected = finding.expected.get(preset, {})
     for v in verdicts:
-        yield Line(finding.name, v.claim, v.core, preset, record.key, kept, expected.get(v.claim), v.verdict)
+        yield Line(finding.name, v.claim, v.core, preset, record.key, kept, local, expected.get(v.claim), v.verdict)
 
 
 def _lock_problems(finding: Finding) -> list[str]:

@@ -15,11 +15,12 @@ from typing import Annotated
 
 import typer
 
-from evolm import __version__, describe
+from evolm import __version__, describe, terminal
 from evolm.cli_evidence import check, compare, freeze
+from evolm.cli_measure import measure
 from evolm.cli_output import AsJson, FindingName, finding_named, print_json
 from evolm.cli_records import record_app
-from evolm.cli_run import assets_app, book, doctor, measure, run
+from evolm.cli_run import assets_app, book, doctor, run
 from evolm.finding import PRESET_NAMES, Finding, ParameterError, findings
 
 #: Exceptions that mean a mistake in this program rather than a sentence for the person at the keyboard.
@@ -30,7 +31,6 @@ UsageError = typer.BadParameter.__mro__[1]
 app = typer.Typer(
     name="evolm",
     help="Findings about language-model training that anyone can re-run.",
-    no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -42,11 +42,14 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(invoke_without_command=True)
 def _options(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
 ) -> None:
     """Findings about language-model training that anyone can re-run."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @app.command("list")
@@ -59,8 +62,8 @@ def list_(as_json: AsJson = False) -> None:
         print_json({"findings": described, "instruments": [{"name": n, "about": d} for n, d in instruments.items()]})
         return
     rows = [(f.name, _count(f), describe.expected_time(f.presets["cpu"]), f.title) for f in known]
-    print(describe.text_table(("finding", "claims", "time of preset cpu", "title"), rows))
-    print("\n" + describe.text_table(("instrument", "measures"), list(instruments.items())))
+    print(terminal.table(("finding", "claims", "time of preset cpu", "title"), rows, terminal.width()))
+    print("\n" + terminal.table(("instrument", "measures"), list(instruments.items()), terminal.width()))
     print("\nevolm show FINDING says more; evolm measure INSTRUMENT MODEL... measures a model of your own.")
 
 
@@ -88,25 +91,27 @@ def show(name: FindingName, as_json: AsJson = False) -> None:
         for arm, why in claim.controls.items():
             print(f"    control {arm}: {why}")
     print("\nParameters (-p name=value)\n")
-    print(_parameter_table(finding))
+    print(_parameter_tables(finding))
     print("\nPresets (--preset)\n")
     presets = [(p, describe.expected_time(finding.presets[p]), finding.presets[p].description) for p in PRESET_NAMES]
-    print(describe.text_table(("preset", "expected time", "what it runs"), presets))
+    print(terminal.table(("preset", "expected time", "what it runs"), presets, terminal.width()))
 
 
-def _parameter_table(finding: Finding) -> str:
-    rows = [
-        (
-            row["name"],
-            row["type"],
-            row["unit"],
-            row["bounds"],
-            *(describe.argument(row["presets"][preset]) for preset in PRESET_NAMES),
-            row["description"],
-        )
-        for row in describe.parameters(finding)
+def _parameter_tables(finding: Finding) -> str:
+    """What each parameter means, then its value in every preset; long lists are shortened."""
+    width, described = terminal.width(), describe.parameters(finding)
+    meanings = [(row["name"], row["description"], row["unit"], row["type"], row["bounds"]) for row in described]
+    room = (width - max(len(row["name"]) for row in described)) // len(PRESET_NAMES) - 2
+    values = [
+        (row["name"], *(terminal.shortened(row["presets"][preset], room) for preset in PRESET_NAMES))
+        for row in described
     ]
-    return describe.text_table(("name", "type", "unit", "bounds", *PRESET_NAMES, "meaning"), rows)
+    return "\n\n".join(
+        [
+            terminal.table(("name", "meaning", "unit", "type", "bounds"), meanings, width),
+            terminal.table(("in preset", *PRESET_NAMES), values, width),
+        ]
+    )
 
 
 app.command()(run)

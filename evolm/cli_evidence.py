@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from evolm import describe
+from evolm import describe, terminal
 from evolm.cli_output import (
     AsJson,
     FindingName,
@@ -48,7 +48,7 @@ def _comparison(result: Comparison) -> str:
     return "\n".join(
         [
             f"a: {result.a}\nb: {result.b}\n",
-            describe.text_table(("claim", "a", "b", "intervals", "verdict of a", "of b"), claims),
+            terminal.table(("claim", "a", "b", "intervals", "verdict of a", "of b"), claims, terminal.width()),
             _differences("parameters", result.parameters),
             _differences("environment", result.environment),
         ]
@@ -56,7 +56,7 @@ def _comparison(result: Comparison) -> str:
 
 
 def _estimate(verdict: Verdict) -> str:
-    from evolm.scoreboard import interval, number
+    from evolm.badges import interval, number
 
     return f"{number(verdict.estimate)} {interval(verdict.low, verdict.high)}".strip()
 
@@ -65,7 +65,7 @@ def _differences(what: str, differences: tuple[Difference, ...]) -> str:
     if not differences:
         return f"\nno difference in {what}"
     rows = [(d.name, describe.argument(d.a), describe.argument(d.b)) for d in differences]
-    return "\n" + describe.text_table((what, "a", "b"), rows)
+    return "\n" + terminal.table((what, "a", "b"), rows, terminal.width())
 
 
 def check(
@@ -81,16 +81,21 @@ def check(
         print_json(report.as_json())
         raise typer.Exit(report.exit_code)
     columns = ("finding", "claim", "preset", "record", "store", "verdict", "remark")
-    print(describe.text_table(columns, [_row(line) for line in report.lines]))
+    print(terminal.table(columns, [_row(line) for line in report.lines]))
     for problem in report.problems:
         say(f"problem: {problem}")
     for sentence in report.undecided:
         say(f"undecided: {sentence}")
     for remark in report.remarks:
         say(f"remark: {remark}")
+    if report.custom:
+        was = "was" if len(report.custom) == 1 else "were"
+        say(f"{terminal.count(len(report.custom), 'record')} with parameters of no preset {was} not judged")
+    count = terminal.count
     say(
-        f"{len(report.lines)} verdicts, {len(report.changes)} changed, {len(report.problems)} problems, "
-        f"{len(report.undecided)} core claims undecided"
+        f"{count(len(report.lines), 'verdict')}, {len(report.changes)} changed, "
+        f"{count(len(report.problems), 'problem')}, {count(len(report.undecided), 'core claim')} undecided in the best "
+        "kept evidence"
     )
     raise typer.Exit(report.exit_code)
 
@@ -98,7 +103,7 @@ def check(
 def _row(line: Line) -> tuple[str, ...]:
     expected = "none accepted yet" if line.expected is None else f"expected: {line.expected}"
     remark = f"CHANGED, {expected}" if line.changed else "as expected" if line.expected else expected
-    place = "kept" if line.kept else "local"
+    place = ", ".join(name for name, there in (("kept", line.kept), ("local", line.local)) if there)
     return line.finding, line.claim, line.preset, line.key, place, line.found, remark
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evolm import paths
+from evolm import describe, paths
 from evolm.finding import Finding, ParameterError, findings, get
 
 if TYPE_CHECKING:
@@ -25,7 +25,43 @@ def complete_findings(incomplete: str) -> list[str]:
 FindingName = Annotated[
     str, typer.Argument(help="Name of a finding, see `evolm list`.", autocompletion=complete_findings)
 ]
-Key = Annotated[str, typer.Argument(help="The start of a record's key (6 digits or more), or its folder.")]
+
+
+def complete_instruments(incomplete: str) -> list[str]:
+    return [name for name in describe.instruments() if name.startswith(incomplete)]
+
+
+def complete_keys(incomplete: str) -> list[str]:
+    """Keys of local and kept records; their folders are listed, not read."""
+    folders = [folder for root in (paths.store(), paths.kept_records()) for folder in root.glob("[!.]*/[!.]*")]
+    return sorted({folder.name for folder in folders if folder.name.startswith(incomplete)})
+
+
+def complete_parameters(ctx: typer.Context, incomplete: str) -> list[str]:
+    """`name=` for every parameter of the finding, or option of the instrument, that the line names."""
+    # After a bare `-p` nothing is parsed, and what came before it waits in `args`.
+    said = ctx.params.get("name") or ctx.params.get("instrument") or (ctx.args[0] if ctx.args else "")
+    if said in findings():
+        names = list(findings()[said].params.model_fields)
+    else:
+        names = (describe.options(said) or []) if said in describe.instruments() else []
+    return [f"{each}=" for each in names if each.startswith(incomplete)]
+
+
+Key = Annotated[
+    str,
+    typer.Argument(help="The start of a record's key (6 digits or more), or its folder.", autocompletion=complete_keys),
+]
+Assignments = Annotated[
+    list[str],
+    typer.Option(
+        "--param",
+        "-p",
+        metavar="NAME=VALUE",
+        help="A parameter; VALUE as JSON. Repeatable.",
+        autocompletion=complete_parameters,
+    ),
+]
 
 
 def finding_named(name: str) -> Finding:
@@ -61,14 +97,13 @@ def record_named(reference: str) -> Record:
     """The record that a person means: its folder, or the start of its key, local or kept."""
     from evolm.record import Record, StoreError
 
+    stores = (local_store(), kept_store())
     folder = Path(reference)
     if (folder / "manifest.json").is_file():
-        return Record.open(folder)
+        in_store = folder.absolute().parent.parent in [store.root.absolute() for store in stores]
+        return Record.open(folder, mend=None if in_store else "copy the folder again from where it came")
     prefix = reference.rstrip("/").rpartition("/")[2]
-    complaints = []
-    for store in (local_store(), kept_store()):
-        try:
-            return store.find_by_prefix(prefix)
-        except StoreError as error:
-            complaints.append(str(error))
-    raise StoreError(" ".join(complaints))
+    for store in stores:
+        if any(record.name.startswith(prefix) for record in store.root.glob("[!.]*/[!.]*")):
+            return store.find_by_prefix(prefix)  # which refuses a prefix that is short or fits several
+    raise StoreError(f"no record, local or kept, has a key that starts with {prefix!r}: see `evolm record list`")

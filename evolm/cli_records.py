@@ -4,40 +4,107 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evolm import describe, paths
-from evolm.cli_output import AsJson, Key, finding_named, kept_store, local_store, print_json, record_named, say
+from evolm import describe, judging, paths, terminal
+from evolm.cli_output import (
+    AsJson,
+    Key,
+    complete_findings,
+    finding_named,
+    kept_store,
+    local_store,
+    print_json,
+    record_named,
+    say,
+)
+from evolm.finding import FIRST_REPORT_SEED, findings
 
-record_app = typer.Typer(help="Records: what runs produced.", no_args_is_help=True, rich_markup_mode=None)
+if TYPE_CHECKING:
+    from evolm.record import Record
+
+record_app = typer.Typer(help="Records: what runs produced.", rich_markup_mode=None)
+
+
+@record_app.callback(invoke_without_command=True)
+def _records(context: typer.Context) -> None:
+    """Records: what runs produced."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @record_app.command("list")
 def list_(
-    finding: Annotated[str | None, typer.Argument(help="Only this finding.")] = None, as_json: AsJson = False
+    finding: Annotated[str | None, typer.Argument(help="Only this finding.", autocompletion=complete_findings)] = None,
+    as_json: AsJson = False,
 ) -> None:
     """Local and kept records."""
-    from evolm.machine import hardware, started
-
     if finding is not None:
         finding_named(finding)
-    rows = []
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
     with warnings.catch_warnings(record=True) as damaged:
         warnings.simplefilter("always")
-        for place, store in (("local", local_store()), ("kept", kept_store())):
+        for place, store in (("kept", kept_store()), ("local", local_store())):
             for record in store.records(finding):
-                facts = {"key": record.key, "finding": record.finding, "preset": record.preset, "place": place}
-                where = {"started": started(record), "hardware": hardware(record)}
-                rows.append({**facts, **where, "path": str(record.path)})
+                row = rows.setdefault((record.finding, record.key), {**_facts(record), "places": []})
+                row["places"].append(place)
     for warning in damaged:
         say(f"evolm: {warning.message}")
+    listed = [{**row, "place": ", ".join(row.pop("places"))} for _, row in sorted(rows.items())]
     if as_json:
-        print_json(rows)
+        print_json(listed)
         return
-    columns = ("key", "finding", "preset", "place", "started", "hardware")
-    print(describe.text_table(columns, [[str(row[column]) for column in columns] for row in rows]))
+    shown = [
+        (
+            row["key"],
+            row["finding"],
+            row["preset"],
+            _differences(row),
+            row["place"],
+            row["started"],
+            describe.duration(row["cpu_s"]),
+            f"{row['bytes'] / 1e6:.1f} MB",
+            row["hardware"],
+        )
+        for row in listed
+    ]
+    heads = ("key", "finding", "preset", "with", "place", "started", "CPU time", "size", "hardware")
+    print(terminal.table(heads, shown, terminal.width()))
+
+
+def _differences(row: dict[str, Any]) -> str:
+    if not row["readable"]:
+        return "parameters that are no longer accepted"
+    return " ".join(f"{name}={terminal.shortened(value, 24)}" for name, value in row["overrides"].items())
+
+
+def _facts(record: Record) -> dict[str, Any]:
+    """One record as `record list` tells it: the nearest preset, what differs from it, when, where, and its cost."""
+    from evolm.machine import hardware, started
+
+    finding = findings().get(record.finding)
+    preset, readable = record.preset, False
+    overrides: dict[str, Any] = {}
+    if finding is not None:
+        try:
+            nearest, overrides = describe.nearest_preset(finding, judging.params_of(finding, record))
+            preset, readable = nearest, True
+        except judging.UnreadableRecordError:
+            pass
+    return {
+        "key": record.key,
+        "finding": record.finding,
+        "preset": preset,
+        "overrides": overrides,
+        "readable": readable,
+        "started": started(record),
+        "cpu_s": (record.manifest.get("costs") or {}).get("cpu_s"),
+        "bytes": sum(file.stat().st_size for file in record.path.iterdir()),
+        "hardware": hardware(record),
+        "path": str(record.path),
+    }
 
 
 @record_app.command()
@@ -66,12 +133,29 @@ def keep(key: Key) -> None:
             "clone the project, install it with pip install -e . and keep the record there"
         )
     record = record_named(key)
+    _check_kept(record)
     git = (record.manifest.get("provenance") or {}).get("git") or {}
     if git.get("dirty"):
         say("evolm: warning: this record was made with uncommitted changes: its commit does not say all")
     if not git:
         say("evolm: warning: this record names no commit, so it does not say how to remake it")
     print(kept_store().import_(record.path).path)
+
+
+def _check_kept(record: Record) -> None:
+    """Refuse a record that no page would show: what is kept is evidence."""
+    finding = finding_named(record.finding)
+    params = judging.params_of(finding, record)
+    if judging.has_development_seeds(params):
+        raise ValueError(
+            f"record {record.key} is not kept: {judging.DEVELOPMENT}; run it with -p first_seed={FIRST_REPORT_SEED}"
+        )
+    if judging.preset_of(finding, record) is None:
+        preset, differs = describe.nearest_preset(finding, params)
+        raise ValueError(
+            f"record {record.key} is not kept: no page would show it, because only a preset's own run is judged, and "
+            f"it is {preset} with {describe.assignments(differs)}. It can be read and compared where it is"
+        )
 
 
 @record_app.command("import")
@@ -91,7 +175,8 @@ def verify(as_json: AsJson = False) -> None:
     else:
         for problem in found:
             say(f"evolm: {problem}")
-        print(f"{len(found)} problems in {', '.join(str(store.root) for store in stores.values())}")
+        roots = ", ".join(str(store.root) for store in stores.values())
+        print(f"{terminal.count(len(found), 'problem')} in {roots}")
     if found:
         raise typer.Exit(1)
 
@@ -104,4 +189,4 @@ def gc(
     removed = local_store().gc(older_than=older_than * 3600)
     for path in removed:
         print(path)
-    say(f"{len(removed)} leftovers removed")
+    say(f"{terminal.count(len(removed), 'leftover')} removed")

@@ -1,26 +1,21 @@
-"""Commands that compute or fetch: `run`, `measure`, `book`, `assets`, `doctor`."""
+"""Commands that compute or fetch: `run`, `book`, `assets`, `doctor`."""
 
 from __future__ import annotations
 
-import importlib
-import inspect
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from evolm import arguments, describe
-from evolm.cli_output import AsJson, FindingName, finding_named, print_json, say
+from evolm import arguments, paths, terminal
+from evolm.cli_output import AsJson, Assignments, FindingName, finding_named, print_json, say
 from evolm.finding import PRESET_NAMES, Finding, ParameterError, nearest
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from evolm.record import Record
-
-Assignments = Annotated[
-    list[str], typer.Option("--param", "-p", metavar="NAME=VALUE", help="A parameter; VALUE as JSON. Repeatable.")
-]
+    from evolm.verdict import Verdict
 
 
 def complete_presets(incomplete: str) -> list[str]:
@@ -35,84 +30,70 @@ def run(
     preset: PresetName = "smoke",
     param: Assignments = [],  # noqa: B006 - typer copies it
     fresh: Annotated[bool, typer.Option("--fresh", help="Compute even where a record or saved units exist.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Start also what takes over an hour.")] = False,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes on a CPU; default: one per core.")] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="The executed notebook to write (.ipynb).")] = None,
 ) -> None:
     """Run a finding at a preset: compute its record, or find it, and execute its notebook."""
     finding = finding_named(name)
-    overrides = arguments.assignments(param)
-    finding.resolve(preset, **overrides)  # a mistake is refused before torch is imported
+    overrides = arguments.overrides(finding, preset, param)  # a mistake is refused before torch is imported
     from evolm import execute
     from evolm.runner import RunInterrupted
 
+    if not yes:
+        _ask(finding, preset, overrides, fresh=fresh)
     try:
         record, page = execute.run(finding, preset, overrides, fresh=fresh, workers=workers, out=out)
     except RunInterrupted as stopped:
         say(f"evolm: {stopped}")
         raise typer.Exit(130) from None
-    print(_verdict_table(finding, record))
-    print(f"\nrecord  {record.path}\npage    {page}")
+    _print_verdicts(finding, record)
+    print(f"\nrecord  {record.path}\npage    {page}\nopen it with: jupyter lab {shlex.quote(str(page))}")
 
 
-def _verdict_table(finding: Finding, record: Record) -> str:
+def _ask(finding: Finding, preset: str, overrides: dict[str, Any], *, fresh: bool) -> None:
+    """Let nobody start hours of computing unawares: a question in a terminal, a refusal elsewhere."""
+    from evolm.forecast import forecast
+    from evolm.record import Store
+
+    params = finding.resolve(preset, **overrides)
+    expected = forecast(finding, preset, params, Store(paths.store()), fresh=fresh)
+    if not expected.needs_consent:
+        return
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise ParameterError(f"{expected.sentence} To start it, add --yes")
+    say(terminal.paragraph(expected.sentence))
+    if not typer.confirm("Start it?", err=True):
+        raise typer.Exit(2)
+
+
+def _print_verdicts(finding: Finding, record: Record) -> None:
+    """Every claim in a table; below it, why each core claim came out as it did."""
     from evolm import judging
-    from evolm.scoreboard import interval, number
+    from evolm.badges import interval, number
 
+    verdicts = judging.verdicts(finding, record)
     rows = [
         (v.claim, "core" if v.core else "exploratory", v.verdict, number(v.estimate), interval(v.low, v.high), v.unit)
-        for v in judging.verdicts(finding, record)
+        for v in verdicts
     ]
-    return describe.text_table(("claim", "", "verdict", "estimate", "interval", "unit"), rows)
+    print(terminal.table(("claim", "", "verdict", "estimate", "interval", "unit"), rows, terminal.width()))
+    notes = [f"{v.claim}: {v.verdict}: {note}" for v in verdicts if v.core and (note := _why(finding, v))]
+    for position, note in enumerate(notes):
+        print(("" if position else "\n") + terminal.paragraph(note, indent="  "))
 
 
-def measure(
-    instrument: Annotated[str, typer.Argument(help="Name of an instrument, see `evolm list`.")],
-    models: Annotated[list[str], typer.Argument(help="Checkpoint folders, asset names or hub ids.")],
-    param: Assignments = [],  # noqa: B006 - typer copies it
-    device: Annotated[str | None, typer.Option(help="cpu or cuda; default: the instrument's own.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", help="Table to write: .csv, .parquet or .json.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """Measure models of your own with the instrument of a finding."""
-    known = describe.instruments()
-    if instrument not in known:
-        raise ParameterError(f"there is no instrument {instrument!r}{nearest(instrument, known)}")
-    if out is not None and out.suffix not in (".csv", ".parquet", ".json"):
-        raise ParameterError(f"cannot write {str(out)!r}: name a file that ends in .csv, .parquet or .json")
-    options: dict[str, Any] = arguments.assignments(param)
-    if device is not None:
-        options["device"] = device
-    module = importlib.import_module(f"evolm.instruments.{instrument.replace('-', '_')}")
-    measure_models = getattr(module, describe.MEASURE_FUNCTION)
-    _check_options(instrument, measure_models, options)
-    table: pd.DataFrame = measure_models(models, **options)
-    if out is not None:
-        _write(table, out)
-        say(f"wrote {out}")
-    if as_json:
-        print(table.to_json(orient="records", indent=2))
-    elif out is None:
-        print(table.to_string(index=False))
+def _why(finding: Finding, verdict: Verdict) -> str:
+    """The note of a verdict; where it has none and the claim did not hold, what was asked and what was seen."""
+    from evolm.badges import interval, number, with_unit
 
-
-def _check_options(instrument: str, function: Any, options: dict[str, Any]) -> None:
-    """Refuse an option that the instrument does not take; one that passes options on decides by itself."""
-    taken = inspect.signature(function).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in taken.values()):
-        return
-    for name in options:
-        if name not in taken:
-            raise ParameterError(f"instrument {instrument} has no option {name!r}{nearest(name, taken)}")
-
-
-def _write(table: pd.DataFrame, out: Path) -> None:
-    out.parent.mkdir(parents=True, exist_ok=True)
-    if out.suffix == ".csv":
-        table.to_csv(out, index=False)
-    elif out.suffix == ".parquet":
-        table.to_parquet(out, index=False)
-    else:
-        table.to_json(out, orient="records", indent=2)
+    if verdict.note or verdict.verdict not in ("not reproduced", "not specific"):
+        return verdict.note
+    claim = finding.claim(verdict.claim)
+    asked = [f"smallest effect that counts {with_unit(number(claim.delta), claim.unit)}"] if claim.delta else []
+    asked += [f"margin ±{with_unit(number(claim.margin), claim.unit)}"] if claim.margin else []
+    seen = [f"control {c.name}: {number(c.estimate)} {interval(c.low, c.high)}".strip() for c in verdict.controls]
+    return "; ".join([*asked, *seen])
 
 
 def book(preset: PresetName = "smoke") -> None:
@@ -123,7 +104,7 @@ def book(preset: PresetName = "smoke") -> None:
 
     result = build(preset)
     rows = [(row.finding, row.claim, row.verdict, row.label) for row in result.rows]
-    print(describe.text_table(("finding", "claim", "verdict", "record"), rows))
+    print(terminal.table(("finding", "claim", "verdict", "record"), rows))
     print(f"\n{result.index}")
 
 
@@ -172,7 +153,7 @@ def assets_list(as_json: AsJson = False) -> None:
         )
         for r in rows
     ]
-    print(describe.text_table(("asset", "", "download", "licence", "source"), table))
+    print(terminal.table(("asset", "", "download", "licence", "source"), table))
 
 
 @assets_app.command("fetch")
@@ -198,7 +179,7 @@ def assets_verify() -> None:
     problems = [problem for name in present for problem in assets.verify(name)]
     for problem in problems:
         say(f"evolm: {problem}")
-    print(f"{len(present)} assets here, {len(problems)} problems")
+    print(f"{terminal.count(len(present), 'asset')} here, {terminal.count(len(problems), 'problem')}")
     if problems:
         raise typer.Exit(1)
 

@@ -13,14 +13,17 @@ import importlib.util
 import json
 import pkgutil
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from evolm import terminal
 from evolm.finding import PRESET_NAMES, Claim, Finding, Params, Preset
 
 #: What an instrument's module must define to be one: `measure_models(names, ...) -> DataFrame`.
 MEASURE_FUNCTION = "measure_models"
+#: The plain text of a table on a page: never folded, for a page has no terminal's width.
+text_table = terminal.table
 
 
 def duration(seconds: float | None) -> str:
@@ -98,19 +101,45 @@ def instruments() -> dict[str, str]:
 
     found = {}
     for info in pkgutil.iter_modules(package.__path__):
-        spec = importlib.util.find_spec(f"{package.__name__}.{info.name}")
-        if info.name.startswith("_") or spec is None or spec.origin is None:
+        if info.name.startswith("_") or (tree := _source(f"{package.__name__}.{info.name}")) is None:
             continue
-        tree = ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
         if MEASURE_FUNCTION in _names(tree):
             found[info.name.replace("_", "-")] = (ast.get_docstring(tree) or info.name).splitlines()[0]
     return found
+
+
+def options(instrument: str) -> list[str] | None:
+    """Names that `evolm measure INSTRUMENT -p` takes; None where the source does not tell.
+
+    They are the keyword-only parameters of its `measure_models`, which may pass others on as `**options`: then
+    those of its `measure_<instrument>` too.
+    """
+    name = instrument.replace("-", "_")
+    tree = _source(f"evolm.instruments.{name}")
+    functions = {node.name: node.args for node in tree.body if isinstance(node, ast.FunctionDef)} if tree else {}
+    outer, inner = functions.get(MEASURE_FUNCTION), functions.get(f"measure_{name}")
+    if outer is None or (outer.kwarg and inner is None):
+        return None
+    passed = inner.kwonlyargs if outer.kwarg and inner else []
+    return [argument.arg for argument in (*outer.kwonlyargs, *passed)]
 
 
 def overrides(finding: Finding, preset: str, params: Params) -> dict[str, Any]:
     """The parameters that differ from the preset's own."""
     base = finding.resolve(preset).model_dump()
     return {name: plain(value) for name, value in params.model_dump().items() if value != base[name]}
+
+
+def nearest_preset(finding: Finding, params: Params) -> tuple[str, dict[str, Any]]:
+    """The preset that differs in the fewest parameters, and what differs from it."""
+    differences = {preset: overrides(finding, preset, params) for preset in PRESET_NAMES}
+    nearest = min(differences, key=lambda preset: len(differences[preset]))
+    return nearest, differences[nearest]
+
+
+def assignments(values: Mapping[str, Any]) -> str:
+    """Parameters as they are typed after `-p`: `seeds=3 widths=[4,8]`."""
+    return " ".join(f"{name}={argument(value)}" for name, value in values.items())
 
 
 def run_command(finding: Finding, preset: str, params: Params) -> str:
@@ -135,18 +164,17 @@ def argument(value: Any) -> str:
     return value if isinstance(value, str) and not _reads_as_other(value) else json.dumps(value, separators=(",", ":"))
 
 
-def text_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns padded to one width, for a terminal."""
-    lines = [list(columns), *(list(row) for row in rows)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(columns))]
-    padded = ("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
-    return "\n".join(line.rstrip() for line in padded)
-
-
 def _reads_as_other(text: str) -> bool:
     from evolm.arguments import value
 
     return value(text) != text
+
+
+def _source(module: str) -> ast.Module | None:
+    spec = importlib.util.find_spec(module)
+    if spec is None or spec.origin is None:
+        return None
+    return ast.parse(Path(spec.origin).read_text(encoding="utf-8"))
 
 
 def _names(tree: ast.Module) -> set[str]:

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Any
 
 from evolm import describe, paths
 from evolm.finding import Finding, Params
+from evolm.forecast import cautions, forecast, take_kept
+from evolm.terminal import paragraph
 
 if TYPE_CHECKING:
-    from evolm.record import Record, Store
+    from evolm.record import Record
 
-#: Runs that take longer than this say so before they start.
-WORTH_SAYING_SECONDS = 30.0
 ANSI_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -49,7 +49,7 @@ def run(
     `overrides` are parameters that differ from the preset's; `fresh` computes even where a record exists;
     `workers` is the number of processes (None: chosen by the runner); `out` is the page's path, by default
     `pages/` beside the store. Raises `ParameterError` before anything starts and `ExecutionError`
-    when a cell raises.
+    when a cell raises, `RunInterrupted` on an interrupt. A kept record of exactly this run is copied, not computed.
     """
     overrides = dict(overrides or {})
     params = finding.resolve(preset, **overrides)
@@ -57,16 +57,24 @@ def run(
     check_page(out)
 
     from evolm.record import Store
-    from evolm.runner import run_experiment
+    from evolm.runner import RunInterrupted, run_experiment
 
     store = Store(paths.store())
-    if progress and (message := cost_message(finding, preset, params, store, fresh=fresh)):
-        print(message, file=sys.stderr)
+    kept = "" if fresh else take_kept(finding, params, store)
+    expected = forecast(finding, preset, params, store, fresh=fresh)
+    if progress:
+        cost = expected.sentence if expected.worth_saying else ""
+        for sentence in filter(None, [kept, cost, *([] if expected.here else cautions(finding, params))]):
+            print(paragraph(sentence), file=sys.stderr)
     record = run_experiment(
         finding, params, preset=preset, store=store, workers=workers, fresh=fresh, progress=progress
     )
     page = out or default_page(finding, preset, params, record)
-    execute_notebook(source, page, {"preset": preset, **_injected(params, overrides)}, progress=progress)
+    try:
+        execute_notebook(source, page, {"preset": preset, **_injected(params, overrides)}, progress=progress)
+    except KeyboardInterrupt:
+        how = "the same command without --fresh continues" if fresh else "the same command continues"
+        raise RunInterrupted(f"interrupted; the record is saved; {how}") from None
     return record, page
 
 
@@ -113,6 +121,7 @@ def execute_notebook(source: Path, page: Path, parameters: Mapping[str, Any], *,
             cwd=source.absolute().parent,
             progress_bar=progress,
             kernel_manager_class=_kernel_manager(),
+            shutdown_kernel="immediate",  # asked politely, an interrupted kernel prints a traceback of its own
         )
     except (PapermillExecutionError, DeadKernelError) as error:
         os.replace(staged, failed)
@@ -167,30 +176,3 @@ def _kernel_manager() -> type:
             return spec
 
     return ThisInterpreter
-
-
-def cost_message(finding: Finding, preset: str, params: Params, store: Store, *, fresh: bool = False) -> str | None:
-    """What a run will take and how many of its units are saved already; None where it is short or done."""
-    from evolm.runner import plan_run
-
-    plan = plan_run(finding, params, store, fresh=fresh)
-    if not fresh and store.find(finding.name, plan.key):
-        return None
-    to_run = plan.units if fresh else plan.missing
-    on_gpu = plan.device.startswith("cuda")
-    whole = finding.presets[preset].gpu_seconds if on_gpu else finding.presets[preset].cpu_seconds
-    if whole is not None:
-        # Units know only relative costs, so a run with other parameters is measured against the preset's own.
-        usual = finding.module("experiment").units(finding.resolve(preset), plan.device)
-        seconds = whole * sum(unit.cost for unit in to_run) / sum(unit.cost for unit in usual)
-        if seconds < WORTH_SAYING_SECONDS:
-            return None
-        takes = f"about {describe.duration(seconds)} {'on one data-centre GPU' if on_gpu else 'of CPU time'}"
-    else:
-        takes = (
-            f"time on {plan.device} not measured; the preset takes {describe.expected_time(finding.presets[preset])}"
-        )
-    saved = len(plan.units) - len(to_run)
-    resumed = f"; {saved} of {len(plan.units)} units are saved already" if saved else f"; {len(plan.units)} units"
-    note = f" {finding.presets[preset].note}" if finding.presets[preset].note else ""
-    return f"{finding.name} at {preset}: {takes}{resumed}. An interrupted run resumes where it stopped.{note}"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from evolm import paths
-from evolm.finding import PRESET_NAMES, Finding, Params
+from evolm.finding import FIRST_REPORT_SEED, PRESET_NAMES, Finding, Params
 
 if TYPE_CHECKING:
     from evolm.record import Record
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 #: Verdicts that leave a claim open.
 UNDECIDED = ("inconclusive", "not assessable")
 SILENT = "not run at this scale"
+#: Verdicts that settle a claim, one way or the other.
+DECIDED = ("reproduced", "not reproduced", "not specific")
+DEVELOPMENT = "development seeds choose settings and never decide a claim"
 
 
 class UnreadableRecordError(RuntimeError):
@@ -43,11 +46,28 @@ def params_of(finding: Finding, record: Record) -> Params:
 
 
 def verdicts(finding: Finding, record: Record) -> list[Verdict]:
-    """One verdict per claim; raises `DamagedRecord` or `UnreadableRecordError`."""
+    """One verdict per claim; of a record with development seeds, none that decides.
+
+    Raises `DamagedRecord` or `UnreadableRecordError`.
+    """
     from evolm.verdict import judge
 
     params = params_of(finding, record)
-    return judge(finding.claims, record.tables(), params, finding.module("estimands"))
+    found = judge(finding.claims, record.tables(), params, finding.module("estimands"))
+    return [_undecided(verdict) for verdict in found] if has_development_seeds(params) else found
+
+
+def has_development_seeds(params: Params) -> bool:
+    """Whether any seed of a run lies below `FIRST_REPORT_SEED`."""
+    return any(seed < FIRST_REPORT_SEED for seed in params.seed_list)
+
+
+def _undecided(verdict: Verdict) -> Verdict:
+    """The same numbers, without the decision."""
+    if verdict.verdict not in DECIDED:
+        return verdict
+    note = "; ".join(filter(None, [DEVELOPMENT, verdict.note]))
+    return verdict.model_copy(update={"verdict": "not assessable", "note": note, "seeds_needed": None})
 
 
 def preset_of(finding: Finding, record: Record) -> str | None:

@@ -65,10 +65,10 @@ class Progress:
 
     def __init__(self, finding: str, units: Sequence[Unit], missing: Sequence[Unit], *, shown: bool) -> None:
         self._finding, self._units, self._done = finding, len(units), len(units) - len(missing)
-        total = sum(unit.cost for unit in units)
+        self._total = total = sum(unit.cost for unit in units)
         self._bar = tqdm(
             total=total,
-            initial=total - sum(unit.cost for unit in missing),
+            initial=max(0.0, total - sum(unit.cost for unit in missing)),  # sums of floats may end just outside
             desc=self._title(),
             bar_format="{desc} {percentage:3.0f}%|{bar:24}| {elapsed}<{remaining}",
             ascii=True,
@@ -80,7 +80,7 @@ class Progress:
     def finished(self, unit: Unit) -> None:
         self._done += 1
         self._bar.set_description_str(self._title(), refresh=False)
-        self._bar.n += unit.cost  # not `update`, which draws or not as its clock says
+        self._bar.n = min(self._bar.n + unit.cost, self._total)  # not `update`, which draws as its clock says
         self._bar.refresh()
 
     def tick(self) -> None:

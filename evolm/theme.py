@@ -150,10 +150,11 @@ def plotly_template(mode: Mode) -> Any:
             "plot_bgcolor": page["background"],
             "font": {"color": page["ink"], "size": 13},
             "colorway": list(PALETTE[mode].values()),
-            "xaxis": axis,
+            "xaxis": {**axis, "title": {"standoff": 8}},
             "yaxis": axis,
             "margin": {"l": 10, "r": 10, "t": 30, "b": 10},
-            "legend": {"orientation": "h", "yanchor": "top", "y": -0.2, "x": 0},
+            # At the foot of the whole figure: measured from the plot it would cover the axis title on a phone.
+            "legend": {"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0},
             "hoverlabel": {"bgcolor": page["background"], "font": {"color": page["ink"]}},
         }
     )

@@ -50,9 +50,13 @@ def test_everything_as_expected_and_decided_exits_zero(project: Project, capsys:
     run(project, kept=False)
     code, told = check(capsys)
     assert code == 0, told
-    assert [(line["kept"], line["found"]) for line in told["lines"]] == [
-        (kept, verdict) for kept in (True, False) for verdict in ("reproduced", "not run at this scale")
+    # Both stores hold it: judged once.
+    assert [(line["kept"], line["local"], line["found"]) for line in told["lines"]] == [
+        (True, True, "reproduced"),
+        (True, True, "not run at this scale"),
     ]
+    run(project, "cpu", kept=False)
+    assert [(line["kept"], line["local"]) for line in check(capsys)[1]["lines"][2:]] == [(False, True)] * 2
     assert check(capsys, "coin-flips")[0] == 0
 
 
@@ -121,8 +125,30 @@ def test_a_record_with_parameters_of_its_own_is_not_judged_against_a_preset(
     project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     freeze(capsys)
-    run(project, kept=False, bias=0.0)
-    assert check(capsys)[1]["lines"] == []
+    record = run(project, kept=False, bias=0.0)
+    told = check(capsys)[1]
+    assert told["lines"] == []
+    assert told["custom"] == [record.key]
+    with pytest.raises(SystemExit):
+        cli.main(["check"])
+    assert "1 record with parameters of no preset was not judged" in capsys.readouterr().err
+
+
+def test_development_seeds_keep_their_estimates_and_decide_nothing(project: Project) -> None:
+    from evolm import judging
+
+    coin = finding.get("coin-flips")
+    for bias, decided in ((0.5, "reproduced"), (0.0, "not reproduced")):
+        report = judging.verdicts(coin, run(project, kept=False, bias=bias))[0]
+        assert report.verdict == decided
+        for first_seed in (0, 996):  # one seed below 1000 is enough
+            development = judging.verdicts(coin, run(project, kept=False, bias=bias, first_seed=first_seed))[0]
+            assert development.verdict == "not assessable"
+            assert development.note.startswith("development seeds choose settings and never decide a claim")
+            assert development.estimate == pytest.approx(report.estimate, abs=0.05)
+            assert development.low is not None
+        few = judging.verdicts(coin, run(project, kept=False, bias=bias, first_seed=0, seeds=2))[0]
+        assert few.verdict == "inconclusive"
 
 
 def test_damage_an_unfrozen_claim_and_a_stale_expectation_are_problems(
@@ -167,7 +193,7 @@ def test_the_text_says_what_changed(project: Project, capsys: pytest.CaptureFixt
         cli.main(["check"])
     said = capsys.readouterr()
     assert "CHANGED, expected: inconclusive" in said.out
-    assert "2 verdicts, 1 changed, 1 problems, 0 core claims undecided" in said.err
+    assert "2 verdicts, 1 changed, 1 problem, 0 core claims undecided in the best kept evidence" in said.err
 
 
 def test_an_experiment_changed_since_the_freeze_is_a_remark_and_no_failure(

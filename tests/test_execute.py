@@ -10,7 +10,7 @@ import nbformat
 import pytest
 from coin_project import Project, write_notebook
 
-from evolm import execute, finding
+from evolm import execute, finding, forecast
 from evolm.finding import ParameterError
 
 project = coin_project.project
@@ -33,7 +33,7 @@ def test_a_run_gives_a_record_and_a_page_that_computed_nothing_itself(
     monkeypatch.setenv("COIN_LOG", str(tmp_path / "log"))
     record, page = execute.run(coin, "smoke", {"bias": 0.4}, progress=False)
     assert record.params["bias"] == 0.4
-    assert (tmp_path / "log").read_text().split() == [f"seed={seed}" for seed in range(100, 105)]
+    assert (tmp_path / "log").read_text().split() == [f"seed={seed}" for seed in range(1000, 1005)]
     assert page == project.root / ".evolm" / "pages" / f"coin-flips-smoke-{record.key[:8]}.ipynb"
     injected = [
         c for c in nbformat.read(page, as_version=4).cells if "injected-parameters" in c.metadata.get("tags", [])
@@ -124,24 +124,24 @@ def test_a_long_run_says_its_cost_and_what_is_saved_and_a_short_or_finished_one_
     from evolm.runner import plan_run, run_experiment
 
     coin, store = finding.get("coin-flips"), Store(project.store)
-    assert execute.cost_message(coin, "smoke", coin.resolve("smoke"), store) is None
+    assert forecast.cost_message(coin, "smoke", coin.resolve("smoke"), store) is None
     params = coin.resolve("cpu")
-    message = execute.cost_message(coin, "cpu", params, store)
+    message = forecast.cost_message(coin, "cpu", params, store)
     assert message is not None
     assert "about 15 min of CPU time; 10 units" in message
     plan = plan_run(coin, params, store)
     for unit in plan.units[:6]:
         shards, cost = store.shards(coin.name, plan.key), {"cpu_s": 1.0}
         shards.save(unit.name, {"flips": pd.DataFrame({"seed": [unit.arguments["seed"]]})}, cost)
-    message = execute.cost_message(coin, "cpu", params, store)
+    message = forecast.cost_message(coin, "cpu", params, store)
     assert message is not None
     assert "about 6 min of CPU time; 6 of 10 units are saved already" in message
-    afresh = execute.cost_message(coin, "cpu", params, store, fresh=True)
+    afresh = forecast.cost_message(coin, "cpu", params, store, fresh=True)
     assert afresh is not None
     assert "15 min of CPU time; 10 units" in afresh
-    twice = execute.cost_message(coin, "cpu", coin.resolve("cpu", seeds=20), store)
+    twice = forecast.cost_message(coin, "cpu", coin.resolve("cpu", seeds=20), store)
     assert twice is not None
     assert "30 min" in twice
     store.shards(coin.name, plan.key).discard()
     run_experiment(coin, params, store=store, progress=False)
-    assert execute.cost_message(coin, "cpu", params, store) is None
+    assert forecast.cost_message(coin, "cpu", params, store) is None

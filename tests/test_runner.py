@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import types
+import warnings
 from pathlib import Path
 
 import fake_experiment
@@ -15,6 +16,7 @@ from fake_experiment import DRIVER, FINDING
 
 from evolm import provenance
 from evolm.finding import Finding, Params
+from evolm.pool import Progress
 from evolm.record import DamagedRecord, Record, Store
 from evolm.runner import UnitFailed, choose_device, plan_run, run_experiment, total_costs, worker_count
 from evolm.unit import Unit
@@ -336,3 +338,18 @@ def test_the_cost_of_a_run_adds_up_over_an_interruption() -> None:
 def test_energy_is_codecarbons_where_it_watched_the_run() -> None:
     watched = {"kwh": 99.0, "method": "estimate: codecarbon 3, cpu_load, whole machine"}
     assert total_costs([cost(0.0, 1.0, 1.0, 1)], watched)["energy"] == watched
+
+
+# --- progress -------------------------------------------------------------------------------------------------------
+
+
+def test_the_bar_never_passes_its_end_whatever_the_order_of_the_sums(capsys: pytest.CaptureFixture[str]) -> None:
+    units = [Unit(name=f"u{cost}", arguments={}, cost=cost) for cost in (0.3, 0.2, 0.1)]
+    assert sum(unit.cost for unit in units) < sum(unit.cost for unit in reversed(units))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        bar = Progress("toy", units, units, shown=True)
+        for unit in reversed(units):
+            bar.finished(unit)
+        bar.close()
+    assert "toy: 3/3 units 100%" in capsys.readouterr().err

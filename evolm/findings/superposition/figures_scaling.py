@@ -96,7 +96,7 @@ def exponent_against_law(tables: Tables, params: SuperpositionParams) -> Figure:
         alt="Exponent of loss against width, for each frequency law and arm, beside the paper's theory lines.",
         caption="Exponents of a straight log-log fit over all widths: small marks are seeds, large ones their "
         "mean. A fit over "
-        "a curved line depends on the widths chosen; the next figure shows how much.",
+        "a curved line depends on the widths chosen; the table below shows how much.",
     )
 
 
@@ -117,9 +117,9 @@ def boundary(tables: Tables, params: SuperpositionParams) -> Figure:
             spread(panels[1], at_law[at_law["arm"] == arm], "width", "slope", arm)
             part, (shade, marker, _) = slopes[slopes["arm"] == arm], STYLE[arm]
             panels[2].plot(part["share"], part["slope"], ls="none", marker=marker, ms=4, alpha=0.5, color=colour(shade))
-        for axes in panels:
+        for axes, data in zip(panels, (started, at_law, slopes), strict=True):
             axes.axhline(1, color=colour("ink"), lw=1, ls="--")
-            axes.set_xscale("log")
+            axes.set_xscale("log" if len(data) else "linear")  # a log axis without data cannot be drawn
         panels[0].set(title="Longer training", xlabel="training steps", ylabel="exponent over all widths")
         panels[1].set(title="Local exponents", xlabel="width m between two sizes", ylabel="between neighbours")
         panels[1].axvline((2 * params.n) ** 0.5, color=colour("muted"), lw=1, ls=":", label="m² = 2n")
@@ -156,7 +156,7 @@ def counts(tables: Tables, params: SuperpositionParams) -> Figure:
                 axes.plot(x, middle, color=shade, marker="o", label=f"n = {n} features")
         for axes, label in zip(panels, ("width m between two sizes", "m² / 2n"), strict=True):
             axes.axhline(1, color=colour("ink"), lw=1, ls="--")
-            axes.set(xscale="log", xlabel=label)
+            axes.set(xscale="log" if len(slopes) else "linear", xlabel=label)
         panels[0].set(title="Against width", ylabel="exponent between neighbours")
         panels[1].set(title="Against m² / 2n")
         plain_ticks(panels[0].xaxis, thin(params.widths))
