@@ -77,7 +77,7 @@ def _print_verdicts(finding: Finding, record: Record) -> None:
         (v.claim, "core" if v.core else "exploratory", v.verdict, number(v.estimate), interval(v.low, v.high), v.unit)
         for v in verdicts
     ]
-    print(terminal.table(("claim", "", "verdict", "estimate", "interval", "unit"), rows, terminal.width()))
+    print(terminal.table(("claim", "", "verdict", "estimate", "interval", "unit"), rows))
     notes = [f"{v.claim}: {v.verdict}: {note}" for v in verdicts if v.core and (note := _why(finding, v))]
     for position, note in enumerate(notes):
         print(("" if position else "\n") + terminal.paragraph(note, indent="  "))
@@ -92,7 +92,9 @@ def _why(finding: Finding, verdict: Verdict) -> str:
     claim = finding.claim(verdict.claim)
     asked = [f"smallest effect that counts {with_unit(number(claim.delta), claim.unit)}"] if claim.delta else []
     asked += [f"margin ±{with_unit(number(claim.margin), claim.unit)}"] if claim.margin else []
-    seen = [f"control {c.name}: {number(c.estimate)} {interval(c.low, c.high)}".strip() for c in verdict.controls]
+    seen = [
+        f"against control {c.name}: {number(c.estimate)} {interval(c.low, c.high)}".strip() for c in verdict.controls
+    ]
     return "; ".join([*asked, *seen])
 
 

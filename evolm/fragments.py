@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
+from evolm import terminal
 from evolm.badges import SIGNS, STYLE, worded
-from evolm.describe import text_table
 
 if TYPE_CHECKING:
     from evolm.plotting import Figure
@@ -82,7 +82,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, caption: 
         f'<table class="evolm-table"><caption>{escape(caption)}</caption>'
         f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
     )
-    return Fragment(html, f"{caption}\n" + text_table(columns, [[cell.text for cell in row] for row in cells]))
+    return Fragment(html, f"{caption}\n" + terminal.table(columns, [[cell.text for cell in row] for row in cells]))
 
 
 def labelled(where: str, shown: Figure | Fragment) -> Fragment:

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from evolm import claim_blocks, typeset
+from evolm import claim_blocks, terminal, typeset
 from evolm.badges import OUR_WORDS, SIGNS, STYLE, badge, interval, number, with_unit, worded
-from evolm.describe import text_table
 from evolm.finding import PRESET_NAMES, Finding
 from evolm.fragments import Cell
 from evolm.judging import SILENT
@@ -174,7 +173,7 @@ def side_by_side(rows: Sequence[Row], this_run: Collection[str]) -> str:
         best = next((row for row in of_claim if row.verdict != SILENT), of_claim[0])
         mine = next((row for row in of_claim if row.key in this_run), None)
         lines.append((finding, claim, f"{_said(best)} ({best.preset})", _said(mine) if mine else "–"))
-    return text_table(("finding", "claim", "best evidence", "this run"), lines)
+    return terminal.table(("finding", "claim", "best evidence", "this run"), lines)
 
 
 def _said(row: Row) -> str:

@@ -40,7 +40,10 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str]], limit: int | No
 
 def _folded(line: Sequence[str], widths: Sequence[int]) -> list[list[str]]:
     """One row as the lines it takes when each cell keeps to its width."""
-    cells = [textwrap.wrap(cell, size) if len(cell) > size else [cell] for cell, size in zip(line, widths, strict=True)]
+    cells = [
+        textwrap.wrap(cell, size, break_on_hyphens=False) if len(cell) > size else [cell]
+        for cell, size in zip(line, widths, strict=True)
+    ]
     height = max(map(len, cells))
     return [[cell[i] if i < len(cell) else "" for cell in cells] for i in range(height)]
 
