@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from evolm import chapter_tables, describe, forecast, judging, lock, paths, scoreboard
+from evolm import chapter_tables, describe, forecast, judging, lock, paths, scoreboard, typeset
 from evolm.finding import Finding, ParameterError, Params, get, nearest
 from evolm.fragments import CodeBlock, Fragment, folded, labelled, verdict_text
 from evolm.record import Record, Store
@@ -133,10 +133,10 @@ class Chapter:
             if kept := judging.best_of(self.judged, claim.name):
                 sources.insert(0, ("kept, " + scoreboard.label(kept[0]), kept[1]))
             shown = " ".join(
-                f"<span>{scoreboard.badge(verdict.verdict)} <small>{escape(where)}</small></span>"
+                f"<span>{scoreboard.badge(verdict.verdict, ours=claim.asks == 'us')} <small>{escape(where)}</small></span>"
                 for where, verdict in sources
             )
-            statement = escape(claim.statement)
+            statement = typeset.html(claim.statement)
             lines.append(
                 f'<li class="evolm-stacked" data-claim="{claim.name}"><span>{statement}</span><div>{shown}</div></li>'
             )
@@ -168,7 +168,7 @@ class Chapter:
             usual = describe.plain(getattr(self.finding.resolve(self.preset), name))
             sentences.append(f"This run has {name} = {value}; the preset {self.preset} has {usual}.")
         sentences += lock.changes(self.finding)
-        items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+        items = "".join(f"<li>{typeset.html(sentence)}</li>" for sentence in sentences)
         return Fragment(f"<ul>{items}</ul>", "\n".join(f"- {sentence}" for sentence in sentences))
 
     def value(self, claim: str, what: str = "estimate", *, kept: bool = False) -> str:

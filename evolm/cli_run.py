@@ -104,10 +104,7 @@ def book(preset: PresetName = "smoke") -> None:
         raise ParameterError(f"there is no preset {preset!r}{nearest(preset, PRESET_NAMES)}")
     from evolm.book import build
 
-    result = build(preset)
-    rows = [(row.finding, row.claim, row.verdict, row.label) for row in result.rows]
-    print(terminal.table(("finding", "claim", "verdict", "record"), rows))
-    print(f"\n{result.index}")
+    print(build(preset).report())
 
 
 def doctor(as_json: AsJson = False) -> None:
