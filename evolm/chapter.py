@@ -132,8 +132,9 @@ class Chapter:
             sources = [("this run, " + (self.record.preset or "custom"), mine[claim.name])]
             if kept := judging.best_of(self.judged, claim.name):
                 sources.insert(0, ("kept, " + scoreboard.label(kept[0]), kept[1]))
+            ours = claim.asks == "us"
             shown = " ".join(
-                f"<span>{scoreboard.badge(verdict.verdict, ours=claim.asks == 'us')} <small>{escape(where)}</small></span>"
+                f"<span>{scoreboard.badge(verdict.verdict, ours=ours)} <small>{escape(where)}</small></span>"
                 for where, verdict in sources
             )
             statement = typeset.html(claim.statement)
