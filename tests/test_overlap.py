@@ -268,3 +268,22 @@ def test_a_large_matrix_is_streamed_and_never_held_whole(tmp_path: Path) -> None
     grown = int(subprocess.run(command, check=True, capture_output=True, text=True, env=environment).stdout)
     whole_in_float32, kilobyte = n * m * 4, 1024
     assert grown * kilobyte < whole_in_float32 / 2
+
+
+def test_a_corpus_is_counted_with_the_models_own_tokenizer(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    vocabulary = {word: i for i, word in enumerate(["a", "b", "c", "d", "e", "[UNK]"])}
+    words = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    config = LlamaConfig(vocab_size=6, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2)
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "model")
+    PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]").save_pretrained(tmp_path / "model")
+    (tmp_path / "corpus.txt").write_text("a a a b\na b c\n")
+    rows = measure_models([tmp_path / "model"], corpus=str(tmp_path / "corpus.txt"), components_removed=(0,))
+    assert set(rows["tokens_seen"]) == {3}
+    (tmp_path / "rows.npy").parent.mkdir(exist_ok=True)
+    np.save(tmp_path / "rows.npy", np.eye(4, dtype=np.float32))
+    with pytest.raises(ValueError, match="no tokenizer that can be read"):
+        measure_models([tmp_path / "rows.npy"], corpus=str(tmp_path / "corpus.txt"))

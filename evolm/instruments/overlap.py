@@ -36,7 +36,14 @@ from evolm.instruments.pair_statistics import (
     simulate_pairs,
     welch_level,
 )
-from evolm.instruments.token_frequency import FREQUENT, RARE, frequency_columns, frequency_groups
+from evolm.instruments.token_frequency import (
+    FREQUENT,
+    RARE,
+    count_tokens,
+    frequency_columns,
+    frequency_groups,
+    open_tokenizer,
+)
 
 NORM_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 #: A row whose norm is below this fraction of the root-mean-square norm is rounding, not a direction.
@@ -130,16 +137,27 @@ def measure_overlap(
 
 
 def measure_models(
-    models: Iterable[str | Path], *, revision: str | None = None, tensor: str | None = None, **options: Any
+    models: Iterable[str | Path],
+    *,
+    revision: str | None = None,
+    tensor: str | None = None,
+    corpus: str | None = None,
+    **options: Any,
 ) -> pd.DataFrame:
     """`measure_overlap` of each model's output embedding, stacked, with where each came from.
 
-    A model is a checkpoint folder, a `.safetensors` or `.npy` file, an asset name or a hub id; `options`
-    are those of `measure_overlap`. Raises what `open_output_embedding` raises.
+    A model is a checkpoint folder, a `.safetensors` or `.npy` file, an asset name or a hub id; `corpus` a UTF-8
+    text whose tokens, counted with the model's own tokenizer, tell frequent rows from rare ones; `options` are
+    those of `measure_overlap`. Raises what `open_output_embedding` raises, and `ValueError` for a model without
+    a tokenizer where a corpus is given.
     """
+    models = list(models)
     sources = [open_output_embedding(model, revision, tensor) for model in models]
     tables = []
-    for source in sources:
+    for model, source in zip(models, sources, strict=True):
+        if corpus is not None:
+            tokenizer = open_tokenizer(model, revision)
+            options = {**options, "frequency": count_tokens(tokenizer, corpus, source.n)}
         origin = {key: source.provenance.get(key, "") for key in PROVENANCE}
         tables.append(measure_overlap(source, **options).rows().assign(**origin))
     return pd.concat(tables, ignore_index=True)

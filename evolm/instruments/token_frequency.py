@@ -33,6 +33,22 @@ def count_tokens(tokenizer: Any, text_path: str | Path, rows: int) -> np.ndarray
     return counts
 
 
+def open_tokenizer(model: str | Path, revision: str | None = None) -> Any:
+    """The tokenizer of a checkpoint folder, an asset or a hub id; raises `ValueError` where there is none."""
+    from transformers import AutoTokenizer
+
+    from evolm import assets
+
+    known = not Path(model).exists() and str(model) in assets.registry()
+    try:
+        return AutoTokenizer.from_pretrained(assets.path(str(model)) if known else model, revision=revision)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"{model} has no tokenizer that can be read, so a corpus cannot be counted for it: give a checkpoint "
+            f"folder that holds one, or leave the corpus out ({type(error).__name__})"
+        ) from None
+
+
 def frequency_groups(frequency: np.ndarray | None, n: int) -> Tensor | None:
     """Group of each row, (n,): the upper and lower half of the tokens seen, by rank, and the unseen."""
     if frequency is None:
