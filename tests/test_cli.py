@@ -13,6 +13,7 @@ from pathlib import Path
 import coin_project
 import pytest
 from coin_project import REPOSITORY, Project
+from interrupts import interruptible
 
 from evolm import arguments, cli
 from evolm.finding import ParameterError
@@ -172,7 +173,9 @@ def test_an_interrupt_exits_130_keeps_finished_units_and_the_same_command_resume
     log = tmp_path / "log"
     command = [sys.executable, "-m", "evolm", "run", "coin-flips"]
     environment = {**os.environ, "COIN_LOG": str(log), "COIN_PAUSE": "1"}
-    running = subprocess.Popen(command, cwd=project.root, env=environment, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        command, cwd=project.root, env=environment, stderr=subprocess.PIPE, text=True, preexec_fn=interruptible
+    )
     while running.poll() is None and (not log.exists() or len(log.read_text().split()) < 3):
         time.sleep(0.02)
     running.send_signal(signal.SIGINT)
@@ -194,7 +197,8 @@ def test_an_interrupt_of_the_notebook_exits_130_with_one_sentence_and_the_record
         ["preset = 'smoke'", f"import pathlib, time\npathlib.Path({str(began)!r}).touch()\ntime.sleep(600)"],
     )
     command = [sys.executable, "-m", "evolm", "run", "coin-flips"]
-    running = subprocess.Popen(command, cwd=project.root, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    streams = {"stderr": subprocess.PIPE, "text": True}
+    running = subprocess.Popen(command, cwd=project.root, start_new_session=True, preexec_fn=interruptible, **streams)
     while running.poll() is None and not began.exists():
         time.sleep(0.05)
     os.killpg(running.pid, signal.SIGINT)  # as Ctrl-C does

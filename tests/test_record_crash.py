@@ -15,6 +15,7 @@ import fake_experiment
 import psutil
 import pytest
 from fake_experiment import DRIVER, FINDING
+from interrupts import interruptible
 
 from evolm.record import Record, Store
 from evolm.runner import plan_run, run_experiment
@@ -28,9 +29,8 @@ def start(code: str, *arguments: object, **environment: str) -> subprocess.Popen
     paths = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     environment = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1", "EVOLM_DEVICE": "cpu", **environment}
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, env=environment, start_new_session=True, preexec_fn=interruptible, **streams)
 
 
 def kill_9(process: subprocess.Popen[str]) -> None:
