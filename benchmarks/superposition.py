@@ -1,6 +1,6 @@
 """The batched program against one model at a time, side by side in one process run.
 
-    python benchmarks/superposition.py                 # n = 100, 300, 1000
+    python benchmarks/superposition.py                 # n = 100, 200 (preset cpu), 300, 1000
     python benchmarks/superposition.py --n 10240       # large; wants a GPU
     python benchmarks/superposition.py --steps 200 --device cuda
 
@@ -25,7 +25,12 @@ from evolm.findings.superposition.measure import evaluate_loss
 from evolm.findings.superposition.program import Program, ToyModel, Training
 from evolm.findings.superposition.reference import dense_batch, train_one
 
-WIDTHS = {100: (3, 5, 8, 12, 18, 25), 300: (6, 9, 14, 21, 32, 48), 1000: (10, 15, 25, 39, 63, 100)}
+WIDTHS = {
+    100: (3, 5, 8, 12, 18, 25),
+    200: (5, 8, 12, 18, 27, 40),
+    300: (6, 9, 14, 21, 32, 48),
+    1000: (10, 15, 25, 39, 63, 100),
+}
 WIDE = (8, 16, 32, 64, 128, 256)
 ARMS = [(-1.0, "relu"), (0.0, "relu"), (0.5, "relu"), (1.0, "relu"), (-1.0, "linear"), (0.0, "frozen")]
 
@@ -82,7 +87,7 @@ def compare(n: int, steps: int, batch_size: int, seeds: list[int], device: str) 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--n", type=int, nargs="+", default=[100, 300, 1000], help="numbers of features")
+    parser.add_argument("--n", type=int, nargs="+", default=[100, 200, 300, 1000], help="numbers of features")
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--seeds", type=int, default=1)
