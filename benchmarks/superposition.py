@@ -8,6 +8,9 @@ Two loops stand for what one would write instead: `loop` draws dense batches wit
 authors' published scripts do), `loop, data given` is handed the program's own batches ready-made, so that
 only the training differs. The second also proves that both compute the same thing: `loss differs by` is the
 largest relative difference of the test loss over all models. Prints CPU seconds, wall seconds and ratios.
+
+What bounds the program are its three matrix products per model, two thirds of the time at n = 300: the ratio falls as n
+grows and the products outweigh what it saves.
 """
 
 from __future__ import annotations

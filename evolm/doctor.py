@@ -126,7 +126,7 @@ def _device() -> Check:
         return Check("torch", False, True, f"torch does not import: {error}", "reinstall torch, see the README")
     if torch.cuda.is_available():
         return Check("device", True, False, f"{torch.cuda.get_device_name()} (torch {torch.__version__})")
-    return Check("device", True, False, f"CPU only (torch {torch.__version__}): preset gpu takes hours here")
+    return Check("device", True, False, f"CPU only (torch {torch.__version__}): preset gpu takes days here")
 
 
 def _writable(name: str, folder: Path, variable: str) -> Check:
