@@ -101,19 +101,26 @@ class Chapter:
 
         `draw` is called with the tables and parameters of each; both are labelled, and their data never mix.
         """
-        mine = ("This run: " + self.label(), draw(self.tables, self.params))
-        others = [
-            record for record in self.kept if judging.preset_of(self.finding, record) and record.key != self.record.key
-        ]
-        if not others:
-            return labelled(*mine)
-        best = others[-1]
-        theirs = draw(best.tables(), judging.params_of(self.finding, best))
-        theirs = theirs if isinstance(theirs, Fragment) else theirs.renamed("kept")
-        pair = [("Kept record: " + scoreboard.label(best), theirs), mine]
-        if judging.smallest_first(self.finding, [self.record, best])[-1] is self.record:
-            pair.reverse()
-        return labelled(*pair[0]) + folded(*pair[1])
+        shown = []
+        for record in self.largest_first:
+            drawn = draw(record.tables(), judging.params_of(self.finding, record))
+            mine = record is self.record
+            if not mine and not isinstance(drawn, Fragment):
+                drawn = drawn.renamed("kept")
+            shown.append((("This run: " if mine else "Kept record: ") + scoreboard.label(record), drawn))
+        return labelled(*shown[0]) + folded(*shown[1]) if len(shown) > 1 else labelled(*shown[0])
+
+    @property
+    def largest_first(self) -> list[Record]:
+        """This run's record and the best kept one (where it is another), the larger scale first."""
+        others = [r for r in self.kept if judging.preset_of(self.finding, r) and r.key != self.record.key]
+        return judging.smallest_first(self.finding, [self.record, *others[-1:]])[::-1]
+
+    @property
+    def leading(self) -> tuple[dict[str, pd.DataFrame], Params]:
+        """Tables and parameters of the record that figures show first, for the sentences that read them."""
+        record = self.largest_first[0]
+        return record.tables(), judging.params_of(self.finding, record)
 
     @cached_property
     def freeze(self) -> Mapping[str, str]:

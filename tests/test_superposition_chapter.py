@@ -15,6 +15,7 @@ from evolm.findings.superposition import (
     figures_overlap,
     figures_representation,
     figures_scaling,
+    readings,
 )
 from evolm.plotting import Figure
 from evolm.verdict import judge
@@ -125,10 +126,10 @@ def figures(params: Any, tables: dict[str, pd.DataFrame]) -> list[Figure]:
     [
         {},
         {"seeds": 1, "widths": [4]},
-        {"alphas": [0.5], "decays": [0.1, 0.2]},
+        {"alphas": [0.5], "decays": [0.0, 0.2]},
         {"sweep_steps": [10, 20], "sweep_features": [40], "sweep_alpha": 0.7},
     ],
-    ids=["two widths", "one width and seed", "one law, positive decays", "sweeps at another law"],
+    ids=["two widths", "one width and seed", "one law, no negative decay", "sweeps at another law"],
 )
 def test_unplanned_parameters_give_verdicts_and_all_figures(overrides: dict[str, Any]) -> None:
     params, tables = run(**overrides)
@@ -136,6 +137,10 @@ def test_unplanned_parameters_give_verdicts_and_all_figures(overrides: dict[str,
     assert {v.verdict for v in verdicts} <= {"inconclusive", "not run at this scale", "not reproduced"}
     drawn = figures(params, tables)
     assert len({figure.name for figure in drawn}) == len(drawn)
+    for sentence in (readings.recovery(tables, params), readings.frequency_sum(tables), readings.exponents(tables)):
+        assert "nan" not in sentence
+    assert "nan" not in readings.overlap(tables)
+    assert "No open model" in readings.open_models(tables)
 
 
 def test_few_seeds_are_never_more_than_inconclusive() -> None:

@@ -33,9 +33,8 @@ FINDING = Finding(
         "256 over "
         "6,000 steps, so that a feature of the flat law is seen 7,700 times; the paper's small experiment has 1,000 "
         "features, widths 10 to 100 and batches of 2,048 over 20,000 steps, so that it is seen 41,000 times.",
-        "Widths reach further up than the paper's: m/n is 0.025 to 0.2 here and 0.01 to 0.1 there, two of the "
-        "six widths "
-        "have m^2 above 2n, and the smallest sits close to the ceiling.",
+        "The ratio m/n is 0.025 to 0.2 here and 0.01 to 0.1 in the paper's small experiment; m^2/2n is 0.06 to 4 here and "
+        "0.05 to 5 there, so both cross m^2 = 2n. The smallest width here sits close to the ceiling.",
         "Every cell is run with several seeds; the paper runs each once.",
         "Adam's decay is written as the paper's Eq. 5; the bias is not decayed, as in the authors' code. The "
         "loss is summed "

@@ -50,8 +50,8 @@ def overlap_map(tables: Tables, params: SuperpositionParams) -> Figure:
         panels=2,
         size=(7.6, 2.9),
         narrow_height=5.6,
-        alt="Two tables of law by width: strong rows are better packed than untrained directions at large widths and flat "
-        "laws, and not better packed than the rows of models that were trained without decay.",
+        alt="Two tables of law by width: how much better strong rows are packed than untrained directions, and than the "
+        "rows of models that were trained without decay. Numbers stand in the cells.",
         caption="How much nearer to the Welch level strong rows are than a control's, as a share of the gap from random "
         "vectors (0) to that level (1); means over seeds. Empty: too few rows with norm above 1 to say. Positive "
         "means that the strong arm packs better.",
@@ -86,8 +86,8 @@ def open_models(tables: Tables, params: SuperpositionParams) -> Figure:
         name="superposition-open-models",
         size=(7.2, 5.2),
         narrow_height=5.8,
-        alt="m times the mean squared cosine of the output vectors of open models: far above one as they are, falling once "
-        "the mean and the leading components are removed, and mostly explained by their spectrum.",
+        alt="m times the mean squared cosine of the output vectors of open models: above one as they are, falling once the "
+        "mean and the leading components are removed, each beside random rows of the same spectrum.",
         caption="Output vectors of open models: as they are, centred, and without their leading principal components. Open "
         "marks are random rows with the same covariance spectrum: what lies on them is explained by a few long directions "
         "and says nothing about how single tokens are arranged.",

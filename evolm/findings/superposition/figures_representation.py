@@ -83,10 +83,10 @@ def represented_against_decay(tables: Tables, params: SuperpositionParams) -> Fi
         size=(7.2, 4.8),
         narrow_height=5.4,
         alt="Fraction of features represented and recovered against weight decay: both fall as decay grows; the linear "
-        "decoder stays at one dimension per feature.",
+        "decoder never exceeds one dimension per feature.",
         caption=f"What weight decay sets, at width {params.middle_width} and α = {params.middle_alpha:g}: means over "
-        f"{params.seeds} seeds, bands their range. A linear decoder cannot give back more features than it has dimensions: "
-        "it is the floor, not a test.",
+        f"{params.seeds} seeds, bands their range. A linear decoder cannot give back more features than it has dimensions "
+        "(dashed): a ceiling for it, not a test.",
     )
 
 
@@ -105,10 +105,9 @@ def recovery_against_width(tables: Tables, params: SuperpositionParams) -> Figur
         estimands.grid(tables),
         name="superposition-recovery",
         ylabel="fraction recovered",
-        alt="Recovered fraction against width for each arm and law: negative decay gives back most at middle widths, and at "
-        "the smallest width no arm gives back more than a few.",
-        caption="How many features each model gives back. At the smallest widths no decay helps, and a flat law leaves the "
-        "strong arm with its random bias behind the one that started at zero.",
+        alt="Recovered fraction against width for each arm, a panel per frequency law.",
+        caption="How many features each model gives back, means over seeds and their range. At the smallest width negative "
+        "decay does not help; at larger ones the strong arm with its random bias stays behind the one that started at zero.",
     )
 
 
@@ -129,7 +128,8 @@ def missing_share(tables: Tables, params: SuperpositionParams) -> Figure:
         ylabel="share of the loss",
         alt="Share of the loss that comes from features the model does not give back, against width, per law.",
         caption="What the loss is made of: the share that is active features which the model does not give back. Where it is "
-        "high, the curve of loss against width measures how many features were learned, and not how much they overlap.",
+        "high, the curve of loss against width is about how many features come back; those that do not may be silent, or lost "
+        "in overlap.",
     )
 
 
@@ -157,9 +157,10 @@ def frequency_sum(tables: Tables, params: SuperpositionParams) -> Figure:
         draw,
         name="superposition-frequency-sum",
         size=(7.2, 4.8),
-        alt="Test loss against the loss that Eq. 4 predicts: weakly superposed models lie on the diagonal; with shuffled "
-        "frequencies, and without decay, they do not.",
+        alt="Test loss against the loss that Eq. 4 predicts: weakly superposed models lie on or near the diagonal; with "
+        "shuffled frequencies they do not, and without decay they leave it as the loss falls.",
         caption="Every point is one model: all widths and seeds at the skewed laws. The loss of a weakly superposed model is "
-        "what its missing features would have contributed. With other features of the same number it is not, and without "
-        "decay the models lose more than what is missing: they also pay for overlap.",
+        "what its missing features would have contributed. With other features of the same number it is not. Without decay it "
+        "still nearly is where little is shared; where the loss is low the models lose more than Eq. 4 says, to overlap and to "
+        "features that are long enough to count but are not given back.",
     )
