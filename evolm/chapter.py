@@ -96,13 +96,16 @@ class Chapter:
         """Kept records that speak for a preset, with their verdicts."""
         return judging.judged(self.finding)
 
-    def beside(self, draw: Callable[[Mapping[str, pd.DataFrame], Params], Figure | Fragment]) -> Fragment:
+    def beside(
+        self, draw: Callable[[Mapping[str, pd.DataFrame], Params], Figure | Fragment], *, fold: bool = True
+    ) -> Fragment:
         """A figure or table of the larger run, and the same of the smaller folded under it: this run and the best kept.
 
         `draw` is called with the tables and parameters of each; both are labelled, and their data never mix.
+        `fold=False` leaves the smaller one out, where it would add nothing.
         """
         shown = []
-        for record in self.largest_first:
+        for record in self.largest_first[: None if fold else 1]:
             drawn = draw(record.tables(), judging.params_of(self.finding, record))
             mine = record is self.record
             if not mine and not isinstance(drawn, Fragment):
