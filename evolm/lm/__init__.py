@@ -1,1 +1,1 @@
-"""Small staged language models: tasks with verifiers, training stages, samplers and exact measurement of what they solve."""
+"""Small staged language models: tasks with verifiers, training stages, samplers, and measurement of what they solve."""

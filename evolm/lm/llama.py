@@ -142,7 +142,7 @@ class LlamaDecoder:
 
     @torch.no_grad()
     def prefill(self, tokens: Tensor, cache: Cache, padding: Tensor | None = None) -> Tensor:
-        """Read prompts (rows, time), padded on the left by `padding` (rows,); logits (rows, vocab) at the last position.
+        """Read prompts (rows, time), left-padded by `padding` (rows,); logits (rows, vocab) at the last position.
 
         Give every row at least one token of its own.
         """
@@ -222,6 +222,8 @@ def unsupported(config: Any) -> str:
         return f"its type is {config.model_type!r}"
     if config.hidden_act != "silu":
         return f"its activation is {config.hidden_act!r}"
+    if getattr(config, "attention_dropout", 0.0):
+        return "it has attention dropout"
     if getattr(config, "attention_bias", False) or getattr(config, "mlp_bias", False):
         return "its projections have biases"
     if config.rope_parameters["rope_type"] != "default":
