@@ -67,7 +67,8 @@ class LlamaDecoder:
         prompts, own = rows // group, time - start
         shared = prompts * start  # how many of the flattened positions are prompt positions
         flat = torch.cat([tokens[::group, :start].reshape(-1), tokens[:, start:].reshape(-1)])
-        x = F.embedding(flat, self.model.model.embed_tokens.weight).float()  # (position, width)
+        embedding = self.model.model.embed_tokens
+        x = F.embedding(flat, embedding.weight, embedding.padding_idx).float()  # (position, width)
         layers = self.model.model.layers
         for layer in layers:
             a, last = layer.self_attn, layer is layers[-1]

@@ -36,6 +36,7 @@ def gpt2():
 
 VARIANTS = {
     "tied": lambda: llama(tie_word_embeddings=True),
+    "padding token": lambda: llama(pad_token_id=0),
     "untied": lambda: llama(tie_word_embeddings=False),
     "grouped queries": lambda: llama(num_key_value_heads=2),
     "one kv head": lambda: llama(num_key_value_heads=1),
