@@ -4,15 +4,15 @@
     certified(decoder, task, problems, tolerance=1e-2, tolerance_k=1024)   as tight as pass@1024 asks for
     evaluate(decoder, task, problems, n=1024)                              the best method that the task allows
 
-A task allows the first two where its verifier can judge prefixes, `viable(problem, prefixes)`, or list what it
-accepts, `accepting(problem)`; a verifier that only grades whole completions leaves sampling. pass@k follows for
+A task allows the first two where its verifier can judge prefixes, `viable(problem, prefixes)`, list what it accepts,
+`accepting(problem)`, or say which tokens it accepts in each place, `accepted_tokens(problems)`; a verifier that only grades whole completions leaves sampling. pass@k follows for
 every k: `pass_at_k_from_p` of both bounds.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Literal
 
@@ -69,7 +69,7 @@ class AcceptedCompletions:
 
 def can_certify(task: Any) -> bool:
     """Whether the task's verifier can judge prefixes or list what it accepts."""
-    return callable(getattr(task, "viable", None)) or callable(getattr(task, "accepting", None))
+    return any(callable(getattr(task, name, None)) for name in ("accepted_tokens", "viable", "accepting"))
 
 
 def certified(
@@ -114,7 +114,7 @@ def certified(
         return expand(
             decoder,
             [prompts[i] for i in chosen],
-            lambda i, prefixes: viable(chosen[i], prefixes),
+            lambda problem, prefixes: viable(torch.tensor(chosen)[problem], prefixes),
             eos=eos,
             max_new_tokens=depth,
             allowance=gap[chosen],
@@ -208,15 +208,30 @@ def _allowance(low: Tensor, tolerance: float, k: int | None) -> Tensor:
 
 
 def _verifier(task: Any, problems: Sequence[Problem], vocab: int, eos: int) -> Viable:
+    """The task's verifier for rows of prefixes, each of the problem with the given index."""
+    if callable(getattr(task, "accepted_tokens", None)):
+        accepted = task.accepted_tokens(problems)  # (problem, place, vocab)
+        return lambda problem, prefixes: accepted[problem, prefixes.shape[1]]
     if callable(getattr(task, "viable", None)):
-        return lambda index, prefixes: task.viable(problems[index], prefixes)
+        return _each(lambda index, prefixes: task.viable(problems[index], prefixes))
     if not callable(getattr(task, "accepting", None)):
         raise CannotCertify(
             f"the verifier of {task.name} grades whole completions only, so success probabilities cannot be certified; "
             'sample instead: evaluate(..., n=1024, method="samples")'
         )
     acceptors = [AcceptedCompletions(task.accepting(problem), vocab, eos) for problem in problems]
-    return lambda index, prefixes: acceptors[index].viable(prefixes)
+    return _each(lambda index, prefixes: acceptors[index].viable(prefixes))
+
+
+def _each(viable: Callable[[int, Tensor], Tensor]) -> Viable:
+    """A verifier that takes one problem at a time, asked once per problem: the rows of a problem lie together."""
+
+    def of_rows(problem: Tensor, prefixes: Tensor) -> Tensor:
+        problems, counts = torch.unique_consecutive(problem, return_counts=True)
+        parts = zip(problems.tolist(), prefixes.split(counts.tolist()), strict=True)
+        return torch.cat([viable(index, rows) for index, rows in parts])
+
+    return of_rows
 
 
 def _eos(task: Any, eos: int | None) -> int:

@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-#: (problem, prefixes (rows, t)) -> (rows, vocab), True where a token keeps the prefix acceptable.
-Viable = Callable[[int, Tensor], Tensor]
+#: (problem (rows,), prefixes (rows, t)) -> (rows, vocab), True where a token keeps the prefix acceptable.
+Viable = Callable[[Tensor, Tensor], Tensor]
 #: Share of what is left of the allowance that one level may leave unexpanded: prefixes left early count with all
 #: their probability, later ones with what survived, but only early ones save a whole subtree.
 SHARE_PER_LEVEL = 0.5
@@ -123,10 +123,8 @@ class _Search:
         return [_Frontier(p, m, t, r, cache) for p, m, t, r in parts if len(p)]
 
     def _viable(self, frontier: _Frontier, vocab: int) -> Tensor:
-        """(rows, vocab) bool; the rows of a problem lie together, so each problem is asked once."""
-        problems, counts = torch.unique_consecutive(frontier.problem, return_counts=True)
-        parts = zip(problems.tolist(), frontier.tokens.split(counts.tolist()), strict=True)
-        masks = torch.cat([self.viable(index, prefixes).cpu() for index, prefixes in parts])
+        """(rows, vocab) bool."""
+        masks = self.viable(frontier.problem, frontier.tokens).cpu()
         if masks.shape != (len(frontier.problem), vocab) or masks.dtype != torch.bool:
             found = f"{tuple(masks.shape)} of {masks.dtype}"
             raise ValueError(

@@ -17,8 +17,11 @@ from torch import Tensor
 
 from evolm.lm.architecture import tiny_llama
 from evolm.lm.certify import BudgetTooSmall, CannotCertify, can_certify, certified, clopper_pearson, evaluate
+from evolm.lm.forward import decoder_for
 from evolm.lm.memory import SmallerBatch, fitting
 from evolm.lm.passk import pass_at_k_from_p
+from evolm.lm.tasks.automaton import AutomatonTask
+from evolm.lm.tasks.automaton_world import AutomatonSettings
 from evolm.lm.tasks.base import Problem
 
 VOCAB, EOS, DEPTH = 5, 4, 4
@@ -310,3 +313,21 @@ def test_clopper_pearson_covers_at_least_its_level() -> None:
     assert covered >= 0.9
     assert low[0] == 0
     assert high[n] == 1
+
+
+def test_a_table_of_accepted_tokens_gives_what_judging_prefixes_gives() -> None:
+    task = AutomatonTask(AutomatonSettings(states=5, steps=3, answer_states=2, emit_start=True))
+    problems = task.problems("test", 12, seed=3)
+    decoder = decoder_for(tiny_llama(task.vocab_size, width=32, init_std=0.3, seed=1))
+    fast = certified(decoder, task, problems, tolerance=0.0)
+    one_by_one = certified(decoder, _PrefixJudge(task), problems, tolerance=0.0)
+    np.testing.assert_allclose(fast["low"], one_by_one["low"], rtol=1e-5)
+    assert (fast["low"] > 0).all()
+
+
+class _PrefixJudge:
+    """The task without its table."""
+
+    def __init__(self, task: AutomatonTask) -> None:
+        self.name, self.tokenizer, self.max_new_tokens = task.name, task.tokenizer, task.max_new_tokens
+        self.encode, self.viable = task.encode, task.viable

@@ -153,23 +153,28 @@ class AutomatonTask:
         The states before the answer are free; the rest is forced by the problem. A prefix that is already lost, or
         complete, has no viable token.
         """
-        allowed = self._allowed(problem).to(prefixes.device)  # (completion_length, vocab)
+        allowed = self.accepted_tokens([problem])[0].to(prefixes.device)  # (completion_length, vocab)
         time = prefixes.shape[1]
         if time >= len(allowed):
             return torch.zeros(len(prefixes), self.vocab_size, dtype=torch.bool, device=prefixes.device)
         alive = allowed[torch.arange(time, device=prefixes.device), prefixes].all(1)  # (rows,)
         return alive[:, None] & allowed[time]
 
-    def _allowed(self, problem: Problem) -> Tensor:
-        """(completion_length, vocab): the tokens that a correct completion may have in each place."""
+    def accepted_tokens(self, problems: Sequence[Problem]) -> Tensor:
+        """(problems, completion_length, vocab) bool: what a correct completion may have in each place, and no more."""
         s = self.settings
-        answer = problem.facts["chain"][-s.answer_states :]
-        sets = [self.modes] * s.mode + [self.styles] + [self.states] * (s.chain_length - s.answer_states)
-        sets += [self.states[y : y + 1] for y in answer] + [np.array([self.eos])]
-        allowed = torch.zeros(len(sets), self.vocab_size, dtype=torch.bool)
-        for place, tokens in enumerate(sets):
-            allowed[place, tokens] = True
-        return allowed
+        chains = np.array([p.facts["chain"] for p in problems], np.int64).reshape(-1, s.steps)
+        accepted = torch.zeros(len(chains), s.completion_length, self.vocab_size, dtype=torch.bool)
+        if s.mode:
+            accepted[:, 0, self.modes] = True
+        accepted[:, int(s.mode), self.styles] = True
+        answer = s.completion_length - 1 - s.answer_states  # place of the answer's first state
+        accepted[:, s.mode + 1 : answer, self.states] = True
+        accepted[:, answer:-1].scatter_(
+            2, torch.from_numpy(self.states[chains[:, -s.answer_states :]])[..., None], True
+        )
+        accepted[:, -1, self.eos] = True
+        return accepted
 
     # Chance -----------------------------------------------------------------------------------------------------
 

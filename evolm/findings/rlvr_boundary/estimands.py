@@ -1,0 +1,252 @@
+"""What each claim estimates, one number per seed and arm, from the tables of a record.
+
+Functions named by the claims take `(tables, params)` and return the frame of their kind (see `evolm.evidence`).
+Success probabilities are exact, so pass@k of a model is the mean over problems of 1 - (1 - p)^k, without sampling
+noise, and what two independent sets of k samples would solve follows in the same way.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from evolm.lm.passk import pass_at_k_from_p
+
+if TYPE_CHECKING:
+    from evolm.findings.rlvr_boundary.parameters import RlvrBoundaryParams
+
+Tables = dict[str, pd.DataFrame]
+NO_EVIDENCE = pd.DataFrame()
+
+
+def curves(tables: Tables, ks: list[int], problems: str = "test") -> pd.DataFrame:
+    """pass@k of every model: seed, cue, arm, step, temperature, k, value."""
+    rows = tables["success"]
+    rows = rows[rows["set"] == problems]
+    keys = ["seed", "cue", "arm", "step", "temperature"]
+    p = rows["p"].to_numpy(float)
+    columns = pd.DataFrame(pass_at_k_from_p(p[:, None], np.array(ks)), columns=ks, index=rows.index)
+    wide = pd.concat([rows[keys], columns], axis=1).groupby(keys)[ks].mean().reset_index()
+    return wide.melt(keys, var_name="k")
+
+
+def final(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of every arm's last step."""
+    return rows[rows["step"] == rows.groupby(["seed", "cue", "arm"])["step"].transform("max")]
+
+
+def by_arm(tables: Tables, cue: float, k: int, problems: str = "test") -> pd.DataFrame:
+    """pass@k at temperature 1 and the last step: seeds down, arms across."""
+    rows = final(curves(tables, [k], problems))
+    rows = rows[(rows["cue"] == cue) & (rows["temperature"] == 1)]
+    return rows.pivot(index="seed", columns="arm", values="value")
+
+
+def tall(wide: pd.DataFrame, arms: list[str]) -> pd.DataFrame:
+    """Columns seed, arm, value, for the arms there are."""
+    there = [arm for arm in arms if arm in wide]
+    return wide[there].melt(ignore_index=False, var_name="arm").dropna().reset_index()
+
+
+def gain(tables: Tables, cue: float, k: int = 1, problems: str = "test") -> pd.DataFrame:
+    """pass@k less the base's: seeds down, arms across."""
+    wide = by_arm(tables, cue, k, problems)
+    return wide.sub(wide["base"], axis=0)
+
+
+def gain_at_one(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
+    return tall(gain(tables, params.core_cue), ["rl", "random", "format"])
+
+
+def crossing(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
+    """The smaller of the lead at k = 1 and the deficit at k_max: above 0 only where the curves cross."""
+    lead, deficit = gain(tables, params.core_cue), -gain(tables, params.core_cue, params.k_max)
+    return tall(lead.where(lead < deficit, deficit), ["rl", "random", "format"])
+
+
+def coverage_lost(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
+    return tall(-gain(tables, params.core_cue, params.k_max), ["rl", "rft"])
+
+
+def coverage_lost_unhinted(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
+    return _lost_at(tables, params, min(params.cues))
+
+
+def coverage_lost_hinted(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
+    return _lost_at(tables, params, max(params.cues))
+
+
+def _lost_at(tables: Tables, params: RlvrBoundaryParams, cue: float) -> pd.DataFrame:
+    return tall(-gain(tables, cue, params.k_max), ["rl", "rft"])
+
+
+def solved_outside(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
+    return _outside(tables, params, params.core_cue)
+
+
+def solved_outside_hinted(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
+    return _outside(tables, params, max(params.cues))
+
+
+def _outside(tables: Tables, params: RlvrBoundaryParams, cue: float) -> pd.DataFrame:
+    """Expected share of problems solved in k_max samples of the arm and in none of k_max of the base.
+
+    `second-draw` is the base against itself: what two independent draws of one model give.
+    """
+    table = solvable_sets(tables, params, cue)
+    value = table["other_only"].where(table["arm"] != "base")
+    frame = table.assign(value=value.fillna(table["base_only"]), coverage=table["base"])
+    frame["arm"] = frame["arm"].replace({"base": "second-draw"})
+    return frame.loc[frame["arm"].isin(["rl", "second-draw"]), ["seed", "arm", "value", "coverage"]]
+
+
+def solvable_sets(tables: Tables, params: RlvrBoundaryParams, cue: float) -> pd.DataFrame:
+    """Expected 2x2 table of problems solved in k_max samples by the base and by each arm, per seed; shares of problems.
+
+    Columns: seed, arm, both, base_only, other_only, neither, base (its coverage).
+    """
+    rows = tables["success"]
+    rows = final(rows[(rows["set"] == "test") & (rows["temperature"] == 1) & (rows["cue"] == cue)])
+    solved = rows.assign(s=pass_at_k_from_p(rows["p"].to_numpy(float), params.k_max))
+    wide = solved.pivot(index=["seed", "problem"], columns="arm", values="s")
+    parts = []
+    for arm in wide.columns:
+        a, b = wide["base"], wide[arm]
+        cells = {"both": a * b, "base_only": a * (1 - b), "other_only": (1 - a) * b, "neither": (1 - a) * (1 - b)}
+        means = pd.DataFrame({**cells, "base": a}).groupby("seed").mean().reset_index()
+        parts.append(means.assign(arm=arm))
+    return pd.concat(parts, ignore_index=True)
+
+
+def narrowing(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
+    """Coverage at the first checkpoint less coverage at the last step."""
+    rows = curves(tables, [params.k_max])
+    rows = rows[(rows["cue"] == params.core_cue) & (rows["temperature"] == 1) & (rows["step"] > 0)]
+    order = rows.sort_values("step").groupby(["seed", "arm"])
+    if (order["step"].nunique() < 2).all():
+        return NO_EVIDENCE
+    fall = (order["value"].first() - order["value"].last()).reset_index()
+    return fall[fall["arm"].isin(["rl", "format"])]
+
+
+def rare_found(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
+    """Gain of coverage on problems of the rarely used method where the prompt names it."""
+    return tall(gain(tables, max(params.cues), params.k_max, "rare"), ["rl", "rft"])
+
+
+def rare_lost(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
+    """Loss of coverage on problems of the rarely used method at the core cue."""
+    return tall(-gain(tables, params.core_cue, params.k_max, "rare"), ["rl", "rft"])
+
+
+def likely_under_base(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
+    """How much lower the base's mean log perplexity is on an arm's samples than on its own at temperature 1, in nats."""
+    rows = tables["perplexity"]
+    rows = rows[rows["cue"] == params.core_cue].assign(nats=lambda r: np.log(r["under_base"].astype(float)))
+    rows["arm"] = rows["arm"].where((rows["arm"] != "base") | (rows["temperature"] == 1), "cooled")
+    wide = rows.groupby(["seed", "arm"])["nats"].mean().unstack("arm")
+    return tall(-wide.sub(wide["base"], axis=0), ["rl", "cooled"])
+
+
+def above_bayes(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
+    """pass@1 less what Bayes-optimal routing by the cue would score on these problems without slips."""
+    wide = by_arm(tables, params.core_cue, 1)
+    return tall(wide.sub(bayes_level(tables, params.core_cue), axis=0), ["rl", "base"])
+
+
+def bayes_level(tables: Tables, cue: float) -> pd.Series:
+    """Per seed, the share of test problems that Bayes-optimal routing by the cue sends to the right method."""
+    levels = tables["levels"]
+    rows = levels[(levels["set"] == "test") & (levels["cue"] == cue)]
+    return rows.groupby("seed")["bayes"].mean()
+
+
+def distilled(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
+    """Gain of coverage over the base."""
+    return tall(gain(tables, params.core_cue, params.k_max), ["distil", "distil-known", "rl"])
+
+
+def efficiency_gap(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
+    """The base's coverage less an arm's pass@1 (the paper's sampling-efficiency gap)."""
+    most = by_arm(tables, params.core_cue, params.k_max)["base"]
+    rows = curves(tables, [1])
+    named = rows[(rows["cue"] == params.core_cue) & (rows["arm"] == "named")]
+    one = by_arm(tables, params.core_cue, 1).assign(named=named.groupby("seed")["value"].max())
+    return tall(-one.sub(most, axis=0), ["rl", "named"])
+
+
+def iteration(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
+    """Coverage lost by fine-tuning on own correct samples, drawn once and drawn anew in rounds."""
+    wide = -gain(tables, params.core_cue, params.k_max)
+    rounds = max(params.rft_rounds)
+    return tall(wide.rename(columns={f"rft-{rounds}": "rft-rounds"}), ["rft-rounds", "rft"])
+
+
+def algorithms_gain(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
+    """pass@1 of every algorithm at the core cue."""
+    names = ["rl", *(f"rl-{name}" for name in params.algorithms[1:])]
+    return tall(by_arm(tables, params.core_cue, 1), names) if len(names) > 1 else NO_EVIDENCE
+
+
+def algorithms_coverage(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
+    """Coverage of every algorithm at the core cue."""
+    names = ["rl", *(f"rl-{name}" for name in params.algorithms[1:])]
+    return tall(by_arm(tables, params.core_cue, params.k_max), names) if len(names) > 1 else NO_EVIDENCE
+
+
+def below_envelope(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
+    """Coverage of the cooled base less an arm's, both at the highest pass@1 that both reach.
+
+    Between temperatures, and between the checkpoints of an arm (the base is its step 0), coverage is interpolated.
+    """
+    rows = curves(tables, [1, params.k_max])
+    rows = rows[rows["cue"] == params.core_cue]
+    found = []
+    for seed, part in rows.groupby("seed"):
+        base = frontier(part[part["arm"] == "base"], params.k_max)
+        for arm in ("rl", "rft"):
+            path = part[(part["temperature"] == 1) & part["arm"].isin(["base", arm])]
+            tuned = frontier(path, params.k_max)
+            level = min(base[1].max(), tuned[1].max())
+            value = _at(base, level, params.k_max) - _at(tuned, level, params.k_max)
+            found.append({"seed": seed, "arm": arm, "value": value})
+    return pd.DataFrame(found)
+
+
+def frontier(rows: pd.DataFrame, k_max: int) -> pd.DataFrame:
+    """pass@1 and pass@k_max of every model among `rows`, by rising pass@1: columns 1 and k_max."""
+    wide = rows.pivot(index=["arm", "step", "temperature"], columns="k", values="value")
+    return wide.sort_values(1).reset_index()
+
+
+def _at(path: pd.DataFrame, pass_at_1: float, k_max: int) -> float:
+    return float(np.interp(pass_at_1, path[1], path[k_max]))
+
+
+def warmed(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
+    """The base's coverage less the tuned model's best over sampling temperatures."""
+    rows = final(curves(tables, [params.k_max]))
+    rows = rows[rows["cue"] == params.core_cue]
+    best = rows.groupby(["seed", "arm"])["value"].max().unstack("arm")
+    base = rows[rows["temperature"] == 1].pivot(index="seed", columns="arm", values="value")["base"]
+    return tall(-best.sub(base, axis=0), ["rl", "rft"])
+
+
+def open_models_at_one(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
+    """pass@1 of open models on word problems; bootstrap interval over problems."""
+    return _open_models(tables, 1)
+
+
+def open_models_at_many(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
+    """pass@k of open models at a quarter of the samples drawn."""
+    return _open_models(tables, max(params.model_samples // 4, 1))
+
+
+def _open_models(tables: Tables, k: int) -> pd.DataFrame:
+    if "open_models" not in tables:
+        return NO_EVIDENCE
+    rows = tables["open_models"]
+    rows = rows[(rows["quantity"] == "pass@k") & (rows["k"] == k)]
+    return rows.rename(columns={"model": "unit"})[["unit", "value", "low", "high"]]

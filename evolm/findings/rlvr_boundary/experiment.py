@@ -1,0 +1,162 @@
+"""The experiment of the pass@k boundary: base models, what is done to them, and exact pass@k before and after.
+
+Tables: `success`, success probability of one sample per problem, model and temperature; `evaluations`, how it was
+found; `training`, logs of reinforcement; `usage`, which method is announced; `perplexity`, one sample per problem;
+`levels`, problems and chance levels; `open_models`, the instrument's rows for open models on word problems.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from evolm import paths
+from evolm.findings.rlvr_boundary.arms import Arm, control_arms, main_arms, sweep_arms, tune
+from evolm.findings.rlvr_boundary.base import RARE, base_model, kept_base, task_of
+from evolm.findings.rlvr_boundary.measure import Bench
+from evolm.unit import Unit
+
+if TYPE_CHECKING:
+    from evolm.findings.rlvr_boundary.parameters import RlvrBoundaryParams
+
+Tables = dict[str, pd.DataFrame]
+#: The low-temperature control of the perplexities.
+COOL = 0.6
+LOG_EVERY = 5
+#: Open models answer word problems after four worked examples, at the paper's temperature.
+OPEN_TEMPERATURE, OPEN_TOKENS = 0.6, 48
+
+
+def units(params: RlvrBoundaryParams, device: str) -> list[Unit]:
+    """Per seed: every cue level with reinforcement and fine-tuning; the controls; the sweeps."""
+    found = []
+    for seed in params.seed_list:
+        for cue in params.cues:
+            found.append(_unit(f"cue={cue:g}", params, main_arms(params), seed, cue, envelope=True))
+        parts = {"controls": control_arms(params), "sweeps": sweep_arms(params)}
+        found += [_unit(name, params, arms, seed, params.core_cue) for name, arms in parts.items() if arms]
+    return found + [
+        Unit(name=f"model_{i}", arguments={"kind": "model", "model": name}, cost=2e5)
+        for i, name in enumerate(available(params))
+    ]
+
+
+def _unit(
+    name: str, params: RlvrBoundaryParams, arms: list[Arm], seed: int, cue: float, *, envelope: bool = False
+) -> Unit:
+    steps = sum(params.rl_steps if arm.kind == "rl" else params.rft_steps for arm in arms)
+    extra = len(params.temperatures) + len(params.rl_temperatures) + 3 if envelope else 0
+    measured = len(arms) + extra
+    cost = 100 * steps + 2 * measured * (params.problems + params.rare_problems)
+    if cue == params.cues[0] and envelope and params.base == "train":
+        cost += 30 * (params.pretrain_steps + params.continue_steps)  # the first of a seed trains the base
+    given = {"kind": "arms", "seed": seed, "cue": cue, "part": name, "envelope": envelope}
+    return Unit(name=f"{name}_seed={seed}", arguments=given, cost=cost)
+
+
+def run_unit(params: RlvrBoundaryParams, unit: Unit, device: str) -> Tables:
+    """Tune and measure the arms of one part, or measure one open model."""
+    given = unit.arguments
+    if given["kind"] == "model":
+        return {"open_models": open_model(params, given["model"], device)}
+    seed, cue = given["seed"], given["cue"]
+    task, base = task_of(params, seed, cue), base_model(params, seed, device)
+    bench = Bench(params, seed, cue, task, base, RARE)
+    collected = _Collected()
+    if given["envelope"]:
+        collected.add(levels=bench.levels())
+        measure_base(bench, collected)
+    arms = {"controls": control_arms, "sweeps": sweep_arms}.get(given["part"], main_arms)(params)
+    for arm in arms:
+        measure_arm(arm, bench, collected)
+    return collected.tables()
+
+
+def measure_base(bench: Bench, collected: _Collected) -> None:
+    """The base at every temperature, and with the method named in the prompt."""
+    base = bench.base
+    for temperature in sorted({1.0, *bench.params.temperatures}):
+        collected.success(bench.success(base, "base", 0, temperature))
+    for temperature in sorted({1.0, *bench.params.temperatures[:1]}):
+        collected.success(bench.success(base, "named", 0, temperature, named=True))
+    collected.add(usage=bench.usage(base, "base", 0))
+    for temperature in (1.0, COOL):
+        collected.add(perplexity=bench.perplexities(base, "base", temperature))
+
+
+def measure_arm(arm: Arm, bench: Bench, collected: _Collected) -> None:
+    """Tune, and measure at the checkpoints and at the end; the chapter's own runs at every temperature too."""
+    params = bench.params
+    chosen = set(params.checkpoints) if arm.kind == "rl" else set()
+
+    def on_step(step: int, model: Any) -> None:
+        if step in chosen:
+            collected.success(bench.success(model, arm.name, step))
+            collected.add(usage=bench.usage(model, arm.name, step))
+
+    model, log = tune(arm, params, bench.base, bench.task, bench.seed, on_step)
+    last = {"rl": params.rl_steps, "rft": params.rft_steps, "distil": params.distil_steps}[arm.kind]
+    warmer = params.rl_temperatures if arm.name == "rl" else ()
+    for temperature in (1.0, *warmer):
+        collected.success(bench.success(model, arm.name, last, temperature))
+    collected.add(usage=bench.usage(model, arm.name, last), perplexity=bench.perplexities(model, arm.name))
+    if arm.kind == "rl":
+        collected.add(training=_thinned(log).assign(seed=bench.seed, cue=bench.cue, arm=arm.name))
+
+
+def _thinned(log: pd.DataFrame) -> pd.DataFrame:
+    """Means over a few steps: what a figure shows, in a fraction of the rows."""
+    block = (log["step"] - 1) // LOG_EVERY
+    return log.groupby(block).mean().reset_index(drop=True)
+
+
+class _Collected:
+    """Frames by table, in the order in which they were made."""
+
+    def __init__(self) -> None:
+        self._frames: dict[str, list[pd.DataFrame]] = {}
+
+    def add(self, **frames: pd.DataFrame) -> None:
+        for name, frame in frames.items():
+            self._frames.setdefault(name, []).append(frame)
+
+    def success(self, found: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+        self.add(success=found[0], evaluations=found[1])
+
+    def tables(self) -> Tables:
+        return {name: pd.concat(frames, ignore_index=True) for name, frames in self._frames.items()}
+
+
+def open_model(params: RlvrBoundaryParams, name: str, device: str) -> pd.DataFrame:
+    """The instrument `passk` on one open model and the word problems of the project."""
+    from evolm.instruments.passk import measure_passk
+
+    return measure_passk(
+        [name],
+        str(paths.resource("data") / "problems" / "arithmetic-words.jsonl"),
+        n=params.model_samples,
+        count=params.model_problems,
+        temperature=OPEN_TEMPERATURE,
+        max_new_tokens=OPEN_TOKENS,
+        template="four-shot",
+        grader="last_number",
+        seed=params.first_seed,
+        device=device,
+    )
+
+
+def key_data(params: RlvrBoundaryParams) -> dict[str, str]:
+    """The kept base model where a run starts from it, and which open models are here to be measured."""
+    from evolm.lm.checkpoint import read_lineage
+
+    here = {name: "here" if name in available(params) else "absent" for name in params.models}
+    return here | ({"base": read_lineage(kept_base()).start} if params.base == "kept" else {})
+
+
+def available(params: RlvrBoundaryParams) -> list[str]:
+    """The models of `params` that can be read now: a chapter never downloads an asset."""
+    from evolm import assets
+
+    absent = {row["name"] for row in assets.status() if not row["present"]}
+    return [name for name in params.models if name not in absent]
