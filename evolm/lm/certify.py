@@ -5,7 +5,8 @@
     evaluate(decoder, task, problems, n=1024)                              the best method that the task allows
 
 A task allows the first two where its verifier can judge prefixes, `viable(problem, prefixes)`, list what it accepts,
-`accepting(problem)`, or say which tokens it accepts in each place, `accepted_tokens(problems)`; a verifier that only grades whole completions leaves sampling. pass@k follows for
+`accepting(problem)`, or say which tokens it accepts in each place, `accepted_tokens(problems)`; a verifier that only
+grades whole completions leaves sampling. pass@k follows for
 every k: `pass_at_k_from_p` of both bounds.
 """
 

@@ -74,7 +74,7 @@ def sweep_arms(params: RlvrBoundaryParams) -> list[Arm]:
 def tune(
     arm: Arm, params: RlvrBoundaryParams, base: PreTrainedModel, task: AutomatonTask, seed: int, on_step: OnStep
 ) -> tuple[PreTrainedModel, pd.DataFrame]:
-    """A copy of `base` tuned as `arm` says, and its log; `on_step(step, model)` is called on the way where it can be."""
+    """A copy of `base` tuned as `arm` says, and its log; reinforcement calls `on_step(step, model)` after each step."""
     model = copy.deepcopy(base)
     if arm.kind == "rl":
         settings = reinforce_settings(params, seed, **arm.options)
@@ -113,17 +113,17 @@ def _rejection_sampling(
     logs, done = [], 0
     for i in range(rounds):
         problems = task.problems("rl", max(prompts, 1), seed=seed * 64 + i)
-        ids = {"eos": int(task.eos), "pad": int(task.pad)}
-        decoder, encoded = decoder_for(model), task.encode(problems)
-        found = sample(decoder, encoded, RFT_SAMPLES, max_new_tokens=task.max_new_tokens, seed=seed * 64 + i, **ids)
+        encoded = task.encode(problems)
+        options: dict[str, Any] = {"eos": int(task.eos), "pad": int(task.pad), "seed": seed * 64 + i}
+        found = sample(decoder_for(model), encoded, RFT_SAMPLES, max_new_tokens=task.max_new_tokens, **options)
         right = task.grade([problems[j] for j in found.prompt.tolist()], found.tokens, found.lengths).correct
         chosen = np.flatnonzero(right)
         steps = params.rft_steps * (i + 1) // rounds - done
         done += steps
         if not len(chosen):  # nothing to learn from: the model stays as it is
             continue
-        given = torch.tensor(encoded)[found.prompt[chosen]]
-        tokens = torch.cat([given, found.tokens[chosen]], 1)
+        given = torch.tensor(encoded)[found.prompt.cpu()[chosen]]
+        tokens = torch.cat([given, found.tokens.cpu()[chosen]], 1)
         mask = torch.ones_like(tokens, dtype=torch.bool)
         mask[:, : given.shape[1]] = False
         log = _finetune(model, TokenData(tokens, mask), steps, RFT_LR, seed, "constant")

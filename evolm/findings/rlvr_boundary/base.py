@@ -12,6 +12,7 @@ absent altogether.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
@@ -70,7 +71,7 @@ def train(params: RlvrBoundaryParams, task: AutomatonTask, seed: int, device: st
     model = tiny_llama(task.vocab_size, params.width, params.layers, init_std=INIT_STD, seed=seed)
     model.to(device)  # type: ignore[arg-type]
     first = _data(task, NAMED, params.pretrain_steps, seed)
-    settings = {"batch_size": BATCH, "lr": LR, "betas": BETAS, "dtype": "bfloat16", "seed": seed}
+    settings: dict[str, Any] = {"batch_size": BATCH, "lr": LR, "betas": BETAS, "dtype": "bfloat16", "seed": seed}
     begun = pretrain(model, first, TrainSettings(steps=params.pretrain_steps, **settings), progress=False)
     mixture = CorpusSettings(rare_method=RARE, rare_prior=params.rare_prior, style_prompts=0.2)
     second = _data(task, mixture, params.continue_steps, seed + 10**6)
@@ -81,6 +82,11 @@ def train(params: RlvrBoundaryParams, task: AutomatonTask, seed: int, device: st
 def kept_base() -> Path:
     """Where the small base model lies that travels with the project."""
     return paths.resource("data") / "checkpoints" / "rlvr-boundary"
+
+
+def weights_of(folder: Path) -> str:
+    """The sha256 of a checkpoint's weights."""
+    return hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
 def _data(task: AutomatonTask, settings: CorpusSettings, steps: int, seed: int) -> TokenData:
@@ -104,7 +110,10 @@ def main() -> None:
     params = RlvrBoundaryParams(base="kept")
     task = task_of(params, KEPT_SEED, params.core_cue)
     result = train(params, task, KEPT_SEED)
-    print(json.dumps({"folder": sys.argv[1], "id": save_checkpoint(Path(sys.argv[1]), result.model, task.tokenizer, result.lineage)}))  # fmt: skip
+    folder = Path(sys.argv[1])
+    print(
+        json.dumps({"folder": str(folder), "id": save_checkpoint(folder, result.model, task.tokenizer, result.lineage)})
+    )
 
 
 if __name__ == "__main__":

@@ -142,7 +142,7 @@ def rare_lost(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
 
 
 def likely_under_base(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
-    """How much lower the base's mean log perplexity is on an arm's samples than on its own at temperature 1, in nats."""
+    """The base's mean log perplexity of its own samples at temperature 1 less that of an arm's, in nats."""
     rows = tables["perplexity"]
     rows = rows[rows["cue"] == params.core_cue].assign(nats=lambda r: np.log(r["under_base"].astype(float)))
     rows["arm"] = rows["arm"].where((rows["arm"] != "base") | (rows["temperature"] == 1), "cooled")
@@ -218,7 +218,7 @@ def below_envelope(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
 def frontier(rows: pd.DataFrame, k_max: int) -> pd.DataFrame:
     """pass@1 and pass@k_max of every model among `rows`, by rising pass@1: columns 1 and k_max."""
     wide = rows.pivot(index=["arm", "step", "temperature"], columns="k", values="value")
-    return wide.sort_values(1).reset_index()
+    return wide.reset_index().sort_values(by=[1])  # type: ignore[list-item]
 
 
 def _at(path: pd.DataFrame, pass_at_1: float, k_max: int) -> float:

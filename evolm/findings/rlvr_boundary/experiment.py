@@ -13,7 +13,7 @@ import pandas as pd
 
 from evolm import paths
 from evolm.findings.rlvr_boundary.arms import Arm, control_arms, main_arms, sweep_arms, tune
-from evolm.findings.rlvr_boundary.base import RARE, base_model, kept_base, task_of
+from evolm.findings.rlvr_boundary.base import RARE, base_model, kept_base, task_of, weights_of
 from evolm.findings.rlvr_boundary.measure import Bench
 from evolm.unit import Unit
 
@@ -148,10 +148,8 @@ def open_model(params: RlvrBoundaryParams, name: str, device: str) -> pd.DataFra
 
 def key_data(params: RlvrBoundaryParams) -> dict[str, str]:
     """The kept base model where a run starts from it, and which open models are here to be measured."""
-    from evolm.lm.checkpoint import read_lineage
-
     here = {name: "here" if name in available(params) else "absent" for name in params.models}
-    return here | ({"base": read_lineage(kept_base()).start} if params.base == "kept" else {})
+    return here | ({"base": weights_of(kept_base())} if params.base == "kept" else {})
 
 
 def available(params: RlvrBoundaryParams) -> list[str]:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 #: Largest error of a success probability: 256 samples of a problem then err by less than 0.3 points.
 TOLERANCE = 1e-5
 PERPLEXITY_PROBLEMS = 200
-SEED_OF_PROBLEMS = 7
 
 
 class Bench:
@@ -98,10 +97,9 @@ class Bench:
         """
         problems = self.sets["test"][:PERPLEXITY_PROBLEMS]
         prompts = self.task.encode(problems)
-        ids = {"eos": int(self.task.eos), "pad": int(self.task.pad), "seed": self.seed + SEED_OF_PROBLEMS}
-        found = sample(
-            decoder_for(model), prompts, 1, max_new_tokens=self.task.max_new_tokens, temperature=temperature, **ids
-        )
+        options: dict[str, Any] = {"eos": int(self.task.eos), "pad": int(self.task.pad), "temperature": temperature}
+        options |= {"max_new_tokens": self.task.max_new_tokens, "seed": self.seed}
+        found = sample(decoder_for(model), prompts, 1, **options)
         grades = self.task.grade(problems, found.tokens, found.lengths)
         scores = {"correct": grades.correct, "valid": grades.valid, "well_formed": grades.well_formed}
         for name, judge in (("under_base", self.base), ("under_self", model)):

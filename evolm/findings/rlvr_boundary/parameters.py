@@ -82,8 +82,8 @@ class RlvrBoundaryParams(Params):
         (), "open models whose pass@k is measured on word problems: asset names, folders or hub ids", unit="models",
         max_length=16,
     )  # fmt: skip
-    model_problems: int = parameter(12, "word problems given to the open models", unit="problems", ge=4, le=10_000)
-    model_samples: int = parameter(64, "samples per word problem", unit="samples", ge=4, le=4096)
+    model_problems: int = parameter(24, "word problems given to the open models", unit="problems", ge=4, le=10_000)
+    model_samples: int = parameter(16, "samples per word problem", unit="samples", ge=4, le=4096)
 
     @model_validator(mode="after")
     def _make_sense_together(self) -> RlvrBoundaryParams:
@@ -111,14 +111,14 @@ def in_words(params: RlvrBoundaryParams) -> str:
 
 PRESETS = {
     "smoke": Preset(
-        description="the chapter end to end, small: the kept base model, 60 steps at two cue levels",
+        description="the chapter end to end, small: the kept base model, 45 steps at two cue levels",
         overrides={
             "seeds": 2,
             "base": "kept",
             "cues": (0.5, 1.0),
-            "rl_steps": 60,
+            "rl_steps": 45,
             "checkpoints": (20,),
-            "rft_steps": 60,
+            "rft_steps": 45,
             "distil_steps": 0,
             "temperatures": (0.2, 0.5),
             "rl_temperatures": (1.5,),
@@ -129,7 +129,7 @@ PRESETS = {
     ),
     "cpu": Preset(
         description="core claims and controls at three cue levels, 8 seeds with a base model each",
-        overrides={"seeds": 8, "rft_rounds": (1, 4)},
+        overrides={"seeds": 8, "rft_rounds": (1, 4), "models": ("smollm2-135m",)},
         cpu_seconds=1700,
     ),
     "gpu": Preset(
