@@ -29,7 +29,8 @@ def measure(
         list[str],
         typer.Argument(
             help="What it measures. overlap: checkpoint folders, .safetensors or .npy files, asset names or hub ids; "
-            "width: tables of losses (.csv, .parquet)."
+            "width: tables of losses (.csv, .parquet); "
+            "passk: tables of correct samples (.csv, .parquet, .jsonl, .npy), or models with -p problems=FILE."
         ),
     ],
     param: Assignments = [],  # noqa: B006 - typer copies it

@@ -93,6 +93,8 @@ def save_checkpoint(
             log.to_parquet(temporary / LOG, index=False)
         text = json.dumps({**identity, "lineage": lineage.model_dump(mode="json")}, indent=1, sort_keys=True)
         (temporary / LINEAGE).write_text(text + "\n", encoding="utf-8")
+        for file in temporary.iterdir():  # the library's own files would be their writer's alone
+            file.chmod((temporary / LINEAGE).stat().st_mode)
         _swap(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

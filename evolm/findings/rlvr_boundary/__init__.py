@@ -30,7 +30,8 @@ FINDING = Finding(
     deviations=(
         "The models have 0.1 million parameters and one synthetic task; the paper's have 7 to 32 billion and answer "
         "mathematics, code and questions about pictures. What is checked is a mechanism, not their numbers.",
-        "Every seed has its own world, base model and problems; the paper trains each model once.",
+        "Every seed has its own world, base model and problems (at smoke, all seeds start from one base model that is kept "
+        "with the project); the paper trains each model once.",
         "pass@k comes from exact success probabilities, so that it has no sampling noise at any k; the paper draws 128 "
         "to 1,024 samples.",
         "Sampling is at temperature 1 throughout, with the whole envelope of temperatures beside it; the paper samples "

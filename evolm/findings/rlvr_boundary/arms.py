@@ -115,7 +115,8 @@ def _rejection_sampling(
         problems = task.problems("rl", max(prompts, 1), seed=seed * 64 + i)
         encoded = task.encode(problems)
         options: dict[str, Any] = {"eos": int(task.eos), "pad": int(task.pad), "seed": seed * 64 + i}
-        found = sample(decoder_for(model), encoded, RFT_SAMPLES, max_new_tokens=task.max_new_tokens, **options)
+        options["max_new_tokens"] = task.max_new_tokens
+        found = sample(decoder_for(model, torch.bfloat16), encoded, RFT_SAMPLES, **options)
         right = task.grade([problems[j] for j in found.prompt.tolist()], found.tokens, found.lengths).correct
         chosen = np.flatnonzero(right)
         steps = params.rft_steps * (i + 1) // rounds - done

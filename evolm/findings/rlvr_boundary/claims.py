@@ -26,6 +26,14 @@ def _needs_rounds(params: RlvrBoundaryParams) -> str | None:
     return None if max(params.rft_rounds) > 1 else "needs rft_rounds above 1"
 
 
+def _needs_temperatures(params: RlvrBoundaryParams) -> str | None:
+    return None if min(params.temperatures, default=1) < 1 else "needs a temperature below 1 in temperatures"
+
+
+def _needs_warm(params: RlvrBoundaryParams) -> str | None:
+    return None if max(params.rl_temperatures, default=1) > 1 else "needs a temperature above 1 in rl_temperatures"
+
+
 def _needs_distillation(params: RlvrBoundaryParams) -> str | None:
     return None if params.distil_steps else "needs distil_steps above 0"
 
@@ -211,6 +219,7 @@ CLAIMS = (
         controls={"rft": RFT},
         scope=CORE + "; at the highest pass@1 that both reach, interpolated between temperatures and checkpoints",
         core=False,
+        cannot_speak=_needs_temperatures,
     ),
     Claim(
         name="loss-despite-warming",
@@ -225,6 +234,7 @@ CLAIMS = (
         controls={"rft": "fine-tuning on own correct samples, at temperature 1"},
         scope=CORE,
         core=False,
+        cannot_speak=_needs_warm,
     ),
     Claim(
         name="iteration-narrows",
@@ -355,7 +365,7 @@ CLAIMS = (
         asks="us",
         kind="single_model",
         measure="open_models_at_many",
-        estimand="pass@k at a quarter of the samples drawn",
+        estimand="pass@k at a quarter of the samples drawn or less, a power of two",
         unit="share of problems",
         delta=0.0,
         scope=OPEN,

@@ -206,7 +206,7 @@ def below_envelope(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
     found = []
     for seed, part in rows.groupby("seed"):
         base = frontier(part[part["arm"] == "base"], params.k_max)
-        for arm in ("rl", "rft"):
+        for arm in {"rl", "rft"} & set(part["arm"]):
             path = part[(part["temperature"] == 1) & part["arm"].isin(["base", arm])]
             tuned = frontier(path, params.k_max)
             level = min(base[1].max(), tuned[1].max())
@@ -240,8 +240,13 @@ def open_models_at_one(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFra
 
 
 def open_models_at_many(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
-    """pass@k of open models at a quarter of the samples drawn."""
-    return _open_models(tables, max(params.model_samples // 4, 1))
+    """pass@k of open models at the largest power of two that is a quarter of the samples drawn, or less."""
+    return _open_models(tables, quarter(params))
+
+
+def quarter(params: RlvrBoundaryParams) -> int:
+    """The k of the open models' claim: four times as many samples are drawn."""
+    return 2 ** int(np.log2(max(params.model_samples // 4, 1)))
 
 
 def _open_models(tables: Tables, k: int) -> pd.DataFrame:

@@ -25,7 +25,7 @@ Tables = dict[str, pd.DataFrame]
 COOL = 0.6
 LOG_EVERY = 5
 #: Open models answer word problems after four worked examples, at the paper's temperature.
-OPEN_TEMPERATURE, OPEN_TOKENS = 0.6, 48
+OPEN_TEMPERATURE, OPEN_TOKENS, OPEN_ROWS = 0.6, 48, 64
 
 
 def units(params: RlvrBoundaryParams, device: str) -> list[Unit]:
@@ -78,7 +78,7 @@ def measure_base(bench: Bench, collected: _Collected) -> None:
     base = bench.base
     for temperature in sorted({1.0, *bench.params.temperatures}):
         collected.success(bench.success(base, "base", 0, temperature))
-    for temperature in sorted({1.0, *bench.params.temperatures[:1]}):
+    for temperature in sorted({1.0, min(bench.params.temperatures, default=1.0)}):
         collected.success(bench.success(base, "named", 0, temperature, named=True))
     collected.add(usage=bench.usage(base, "base", 0))
     for temperature in (1.0, COOL):
@@ -88,7 +88,7 @@ def measure_base(bench: Bench, collected: _Collected) -> None:
 def measure_arm(arm: Arm, bench: Bench, collected: _Collected) -> None:
     """Tune, and measure at the checkpoints and at the end; the chapter's own runs at every temperature too."""
     params = bench.params
-    chosen = set(params.checkpoints) if arm.kind == "rl" else set()
+    chosen = _checkpoints(arm, params)
 
     def on_step(step: int, model: Any) -> None:
         if step in chosen:
@@ -98,11 +98,17 @@ def measure_arm(arm: Arm, bench: Bench, collected: _Collected) -> None:
     model, log = tune(arm, params, bench.base, bench.task, bench.seed, on_step)
     last = {"rl": params.rl_steps, "rft": params.rft_steps, "distil": params.distil_steps}[arm.kind]
     warmer = params.rl_temperatures if arm.name == "rl" else ()
-    for temperature in (1.0, *warmer):
+    for temperature in sorted({1.0, *warmer}):
         collected.success(bench.success(model, arm.name, last, temperature))
     collected.add(usage=bench.usage(model, arm.name, last), perplexity=bench.perplexities(model, arm.name))
     if arm.kind == "rl":
         collected.add(training=_thinned(log).assign(seed=bench.seed, cue=bench.cue, arm=arm.name))
+
+
+def _checkpoints(arm: Arm, params: RlvrBoundaryParams) -> set[int]:
+    """Steps before the last at which an arm is measured: all for the verifier's reward, the first for other rewards."""
+    steps = sorted(params.checkpoints) if arm.kind == "rl" else []
+    return set(steps[:1] if "reward" in arm.options else steps)
 
 
 def _thinned(log: pd.DataFrame) -> pd.DataFrame:
@@ -141,6 +147,7 @@ def open_model(params: RlvrBoundaryParams, name: str, device: str) -> pd.DataFra
         max_new_tokens=OPEN_TOKENS,
         template="four-shot",
         grader="last_number",
+        max_rows=OPEN_ROWS,
         seed=params.first_seed,
         device=device,
     )

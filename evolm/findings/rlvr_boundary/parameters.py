@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from evolm.finding import Params, Preset, parameter
 
 Algorithm = Literal["ppo", "grpo", "rloo", "remax", "reinforce++", "dapo"]
-ALGORITHMS: tuple[Algorithm, ...] = get_args(Algorithm)
 Share = Annotated[float, Field(ge=0, le=1)]
 Temperature = Annotated[float, Field(gt=0, le=5)]
 
@@ -87,7 +86,8 @@ class RlvrBoundaryParams(Params):
 
     @model_validator(mode="after")
     def _make_sense_together(self) -> RlvrBoundaryParams:
-        for name in ("cues", "algorithms", "checkpoints", "kl_coefs", "entropy_coefs", "group_sizes", "models"):
+        lists = ("cues", "algorithms", "checkpoints", "kl_coefs", "entropy_coefs", "group_sizes", "rft_rounds")
+        for name in (*lists, "temperatures", "rl_temperatures", "models"):
             values = getattr(self, name)
             if len(set(values)) < len(values):
                 raise ValueError(f"{name} = {list(values)} names a value twice")
@@ -95,6 +95,10 @@ class RlvrBoundaryParams(Params):
             raise ValueError(f"core_cue = {self.core_cue:g} is not among the cues {list(self.cues)}")
         if late := [step for step in self.checkpoints if step >= self.rl_steps]:
             raise ValueError(f"checkpoints = {late} lie at or after the last step; rl_steps is {self.rl_steps}")
+        if max(self.rft_rounds) > self.rft_steps:
+            raise ValueError(
+                f"rft_rounds = {max(self.rft_rounds)} are more than the {self.rft_steps} updates of rft_steps"
+            )
         batch = self.prompts_per_step * self.group_size
         if odd := [size for size in self.group_sizes if batch % size]:
             raise ValueError(f"group_sizes = {odd} do not divide the {batch} samples of a step")
@@ -142,7 +146,7 @@ PRESETS = {
             "rft_steps": 1000,
             "rft_rounds": (1, 4, 16),
             "distil_steps": 400,
-            "algorithms": ALGORITHMS,
+            "algorithms": ("grpo", "ppo", "rloo", "remax", "reinforce++", "dapo"),
             "kl_coefs": (0.001, 0.01, 0.1),
             "entropy_coefs": (-0.003, 0.003, 0.01),
             "group_sizes": (8, 64),
