@@ -115,18 +115,18 @@ def in_words(params: RlvrBoundaryParams) -> str:
 
 PRESETS = {
     "smoke": Preset(
-        description="the chapter end to end, small: the kept base model, 45 steps at two cue levels",
+        description="the chapter end to end, small: the kept base model, 36 steps at two cue levels",
         overrides={
             "seeds": 2,
             "base": "kept",
             "cues": (0.5, 1.0),
-            "rl_steps": 45,
-            "checkpoints": (20,),
-            "rft_steps": 45,
+            "rl_steps": 36,
+            "checkpoints": (12,),
+            "rft_steps": 36,
             "distil_steps": 0,
             "temperatures": (0.2, 0.5),
             "rl_temperatures": (1.5,),
-            "problems": 100,
+            "problems": 80,
             "rare_problems": 20,
         },
         cpu_seconds=60,
