@@ -166,11 +166,14 @@ class LlamaDecoder:
             )
         cos, sin = self.cos[first:length], self.sin[first:length]
         x = self.model.model.embed_tokens.weight[tokens].float()  # (rows, time, width)
-        for i, weights in enumerate(self._weights()):
+        layers = self._weights()
+        for i, weights in enumerate(layers):
             qkv = F.linear(self._normed(x), weights["qkv"]).view(rows, time, -1, self.head_dim).transpose(1, 2)
             q, k, v = qkv.split([self.heads, self.kv_heads, self.kv_heads], 1)
             keys, values = cache.write(i, rotated(k, cos, sin), v)
-            q = rotated(q, cos, sin).reshape(rows * self.kv_heads, -1, self.head_dim)
+            if i == len(layers) - 1:  # only the last position is asked for
+                q, x, time = q[:, :, -1:], x[:, -1:], 1
+            q = rotated(q, cos[-time:], sin[-time:]).reshape(rows * self.kv_heads, -1, self.head_dim)
             scores = torch.bmm(q, keys.transpose(1, 2)).float().mul_(self.scale).view(rows, self.heads, time, -1)
             weight = self._visible(scores, cache, length).softmax(-1).to(values.dtype)
             attended = torch.bmm(weight.view(rows * self.kv_heads, -1, weight.shape[-1]), values)

@@ -7,6 +7,7 @@ noise, and what two independent sets of k samples would solve follows in the sam
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -57,13 +58,31 @@ def gain(tables: Tables, cue: float, k: int = 1, problems: str = "test") -> pd.D
 
 
 def gain_at_one(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
-    return tall(gain(tables, params.core_cue), ["rl", "random", "format"])
+    """Lead at k = 1 of reinforcement at its end, and of the other rewards at the best of their measured steps."""
+    return _rewards(tables, params, lambda lead, deficit: lead)
 
 
 def crossing(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
     """The smaller of the lead at k = 1 and the deficit at k_max: above 0 only where the curves cross."""
-    lead, deficit = gain(tables, params.core_cue), -gain(tables, params.core_cue, params.k_max)
-    return tall(lead.where(lead < deficit, deficit), ["rl", "random", "format"])
+    return _rewards(tables, params, lambda lead, deficit: lead.where(lead < deficit, deficit))
+
+
+def _rewards(
+    tables: Tables, params: RlvrBoundaryParams, of: Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
+) -> pd.DataFrame:
+    rows = curves(tables, [1, params.k_max])
+    rows = rows[(rows["cue"] == params.core_cue) & (rows["temperature"] == 1)]
+    base = rows[rows["arm"] == "base"].pivot(index="seed", columns="k", values="value")
+    found = []
+    for arm in {"rl", "random", "format"} & set(rows["arm"]):
+        part = rows[rows["arm"] == arm]
+        part = final(part) if arm == "rl" else part
+        one, most = (
+            part[part["k"] == k].pivot(index="seed", columns="step", values="value") for k in (1, params.k_max)
+        )
+        value = of(one.sub(base[1], axis=0), -most.sub(base[params.k_max], axis=0)).max(axis=1)
+        found.append(pd.DataFrame({"seed": value.index, "arm": arm, "value": value.to_numpy()}))
+    return pd.concat(found, ignore_index=True)
 
 
 def coverage_lost(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
@@ -91,24 +110,24 @@ def solved_outside_hinted(tables: Tables, params: RlvrBoundaryParams) -> pd.Data
 
 
 def _outside(tables: Tables, params: RlvrBoundaryParams, cue: float) -> pd.DataFrame:
-    """Expected share of problems solved in k_max samples of the arm and in none of k_max of the base.
+    """Expected share of rare problems solved in k_max samples of the arm and in none of k_max of the base.
 
     `second-draw` is the base against itself: what two independent draws of one model give.
     """
-    table = solvable_sets(tables, params, cue)
+    table = solvable_sets(tables, params, cue, "rare")
     value = table["other_only"].where(table["arm"] != "base")
     frame = table.assign(value=value.fillna(table["base_only"]), coverage=table["base"])
     frame["arm"] = frame["arm"].replace({"base": "second-draw"})
     return frame.loc[frame["arm"].isin(["rl", "second-draw"]), ["seed", "arm", "value", "coverage"]]
 
 
-def solvable_sets(tables: Tables, params: RlvrBoundaryParams, cue: float) -> pd.DataFrame:
+def solvable_sets(tables: Tables, params: RlvrBoundaryParams, cue: float, problems: str = "test") -> pd.DataFrame:
     """Expected 2x2 table of problems solved in k_max samples by the base and by each arm, per seed; shares of problems.
 
     Columns: seed, arm, both, base_only, other_only, neither, base (its coverage).
     """
     rows = tables["success"]
-    rows = final(rows[(rows["set"] == "test") & (rows["temperature"] == 1) & (rows["cue"] == cue)])
+    rows = final(rows[(rows["set"] == problems) & (rows["temperature"] == 1) & (rows["cue"] == cue)])
     solved = rows.assign(s=pass_at_k_from_p(rows["p"].to_numpy(float), params.k_max))
     wide = solved.pivot(index=["seed", "problem"], columns="arm", values="s")
     parts = []
@@ -121,14 +140,15 @@ def solvable_sets(tables: Tables, params: RlvrBoundaryParams, cue: float) -> pd.
 
 
 def narrowing(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
-    """Coverage at the first checkpoint less coverage at the last step."""
+    """Coverage at the first checkpoint less coverage at the last step, at the core cue and at the highest."""
     rows = curves(tables, [params.k_max])
-    rows = rows[(rows["cue"] == params.core_cue) & (rows["temperature"] == 1) & (rows["step"] > 0)]
-    order = rows.sort_values("step").groupby(["seed", "arm"])
+    rows = rows[(rows["arm"] == "rl") & (rows["temperature"] == 1)]
+    order = rows.sort_values("step").groupby(["seed", "cue"])
     if (order["step"].nunique() < 2).all():
         return NO_EVIDENCE
-    fall = (order["value"].first() - order["value"].last()).reset_index()
-    return fall[fall["arm"].isin(["rl", "format"])]
+    fall = (order["value"].first() - order["value"].last()).unstack("cue")
+    names = {params.core_cue: "rl", max(params.cues): "hinted"}
+    return tall(fall[list(names)].rename(columns=names), ["rl", "hinted"])
 
 
 def rare_found(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
@@ -197,20 +217,19 @@ def algorithms_coverage(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFr
 
 
 def below_envelope(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
-    """Coverage of the cooled base less an arm's, both at the highest pass@1 that both reach.
+    """Coverage of the cooled base less an arm's at the same pass@1: that of the base at its middle temperature.
 
-    Between temperatures, and between the checkpoints of an arm (the base is its step 0), coverage is interpolated.
+    Between an arm's checkpoints (the base is its step 0), coverage is interpolated over pass@1.
     """
     rows = curves(tables, [1, params.k_max])
     rows = rows[rows["cue"] == params.core_cue]
+    middle = sorted(params.temperatures)[len(params.temperatures) // 2]
     found = []
     for seed, part in rows.groupby("seed"):
-        base = frontier(part[part["arm"] == "base"], params.k_max)
+        cooled = part[(part["arm"] == "base") & (part["temperature"] == middle)].set_index("k")["value"]
         for arm in {"rl", "rft"} & set(part["arm"]):
-            path = part[(part["temperature"] == 1) & part["arm"].isin(["base", arm])]
-            tuned = frontier(path, params.k_max)
-            level = min(base[1].max(), tuned[1].max())
-            value = _at(base, level, params.k_max) - _at(tuned, level, params.k_max)
+            path = frontier(part[(part["temperature"] == 1) & part["arm"].isin(["base", arm])], params.k_max)
+            value = cooled[params.k_max] - _at(path, cooled[1], params.k_max)
             found.append({"seed": seed, "arm": arm, "value": value})
     return pd.DataFrame(found)
 
@@ -232,6 +251,14 @@ def warmed(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
     best = rows.groupby(["seed", "arm"])["value"].max().unstack("arm")
     base = rows[rows["temperature"] == 1].pivot(index="seed", columns="arm", values="value")["base"]
     return tall(-best.sub(base, axis=0), ["rl", "rft"])
+
+
+def imitation_ahead(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
+    """The smaller of an arm's leads over reinforcement, at k = 1 and at k_max: above 0 where it is better at both."""
+    rounds = {f"rft-{max(params.rft_rounds)}": "rft-rounds"}
+    one, most = (by_arm(tables, params.core_cue, k).rename(columns=rounds) for k in (1, params.k_max))
+    one, most = one.sub(one["rl"], axis=0), most.sub(most["rl"], axis=0)
+    return tall(one.where(one < most, most), ["rft-rounds", "rft"])
 
 
 def open_models_at_one(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:

@@ -24,8 +24,8 @@ Tables = dict[str, pd.DataFrame]
 #: The low-temperature control of the perplexities.
 COOL = 0.6
 LOG_EVERY = 5
-#: Open models answer word problems after four worked examples, at the paper's temperature.
-OPEN_TEMPERATURE, OPEN_TOKENS, OPEN_ROWS = 0.6, 48, 64
+#: Open models are sampled at the paper's temperature; the number of rows holds memory down.
+OPEN_TEMPERATURE, OPEN_ROWS = 0.6, 64
 
 
 def units(params: RlvrBoundaryParams, device: str) -> list[Unit]:
@@ -135,22 +135,17 @@ class _Collected:
 
 
 def open_model(params: RlvrBoundaryParams, name: str, device: str) -> pd.DataFrame:
-    """The instrument `passk` on one open model and the word problems of the project."""
+    """The instrument `passk` on one open model."""
     from evolm.instruments.passk import measure_passk
 
-    return measure_passk(
-        [name],
-        str(paths.resource("data") / "problems" / "arithmetic-words.jsonl"),
-        n=params.model_samples,
-        count=params.model_problems,
-        temperature=OPEN_TEMPERATURE,
-        max_new_tokens=OPEN_TOKENS,
-        template="four-shot",
-        grader="last_number",
-        max_rows=OPEN_ROWS,
-        seed=params.first_seed,
-        device=device,
-    )
+    options: dict[str, Any] = {"n": params.model_samples, "count": params.model_problems, "device": device}
+    if params.model_task == "words":
+        problems = str(paths.resource("data") / "problems" / "arithmetic-words.jsonl")
+        options["grader"] = "last_number"
+    else:
+        problems = params.model_task
+    options |= {"template": params.model_template, "max_new_tokens": params.model_tokens, "max_rows": OPEN_ROWS}
+    return measure_passk([name], problems, temperature=OPEN_TEMPERATURE, seed=params.first_seed, **options)
 
 
 def key_data(params: RlvrBoundaryParams) -> dict[str, str]:

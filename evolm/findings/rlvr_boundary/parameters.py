@@ -16,6 +16,9 @@ Temperature = Annotated[float, Field(gt=0, le=5)]
 class RlvrBoundaryParams(Params):
     """Parameters of the base models, of reinforcement, and of what is measured on them."""
 
+    first_seed: int = parameter(
+        2000, "first seed; claims were written on those below, 1000 to 1007 among them", unit="seed", ge=0, le=10**6
+    )
     base: Literal["train", "kept"] = parameter(
         "train", "pre-train a base model for every seed, or start from the small one kept with the project", unit="-"
     )
@@ -72,17 +75,24 @@ class RlvrBoundaryParams(Params):
         (0.1, 0.2, 0.4, 0.6, 0.8), "temperatures of the base's envelope, besides 1", unit="-", max_length=16
     )
     rl_temperatures: tuple[Temperature, ...] = parameter(
-        (1.3, 1.6), "temperatures of the tuned model's envelope, besides 1", unit="-", max_length=16
+        (1.5, 2.0), "temperatures of the tuned model's envelope, besides 1", unit="-", max_length=16
     )
     problems: int = parameter(500, "held-out problems", unit="problems", ge=10, le=100_000)
     rare_problems: int = parameter(100, "held-out problems of the rare method", unit="problems", ge=5, le=100_000)
     k_max: int = parameter(256, "the k at which coverage is judged", unit="samples", ge=2, le=10**6)
     models: tuple[str, ...] = parameter(
-        (), "open models whose pass@k is measured on word problems: asset names, folders or hub ids", unit="models",
+        (), "open models whose pass@k is measured: asset names, folders or hub ids", unit="models",
         max_length=16,
     )  # fmt: skip
-    model_problems: int = parameter(24, "word problems given to the open models", unit="problems", ge=4, le=10_000)
-    model_samples: int = parameter(16, "samples per word problem", unit="samples", ge=4, le=4096)
+    model_task: str = parameter(
+        "words",
+        "what the open models are asked: words (short problems of the project), a JSONL file or a reasoning_gym dataset",
+        unit="-",
+    )
+    model_template: str = parameter("four-shot", "prompt of the open models: four-shot or chat", unit="-")
+    model_tokens: int = parameter(48, "longest answer of the open models", unit="tokens", ge=1, le=100_000)
+    model_problems: int = parameter(24, "problems given to the open models", unit="problems", ge=4, le=10_000)
+    model_samples: int = parameter(16, "samples per problem of the open models", unit="samples", ge=4, le=4096)
 
     @model_validator(mode="after")
     def _make_sense_together(self) -> RlvrBoundaryParams:
@@ -155,14 +165,17 @@ PRESETS = {
         note="its time on a GPU has not been measured; on two CPU cores it takes most of a day, and resumes",
     ),
     "paper": Preset(
-        description="pass@k of the paper's own base and tuned models from the hub, on problems of your own",
+        description="pass@k of the paper's own base and tuned models from the hub, on generated school mathematics",
         overrides={
             "seeds": 1,
             "models": ("Qwen/Qwen2.5-7B", "hkust-nlp/Qwen-2.5-7B-SimpleRL-Zoo"),
+            "model_task": "gsm_symbolic",
+            "model_template": "chat",
+            "model_tokens": 2048,
             "model_problems": 500,
             "model_samples": 1024,
         },
         note="reads about 30 GB of weights from the hub and samples a million completions; its time has not been "
-        "measured, and on a CPU it is out of reach",
+        "measured, and on a CPU it is out of reach; for problems of your own there is `evolm measure passk`",
     ),
 }
