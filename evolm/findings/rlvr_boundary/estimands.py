@@ -82,7 +82,7 @@ def _rewards(
         )
         value = of(one.sub(base[1], axis=0), -most.sub(base[params.k_max], axis=0)).max(axis=1)
         found.append(pd.DataFrame({"seed": value.index, "arm": arm, "value": value.to_numpy()}))
-    return pd.concat(found, ignore_index=True)
+    return pd.concat(found, ignore_index=True) if found else NO_EVIDENCE
 
 
 def coverage_lost(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
@@ -148,7 +148,7 @@ def narrowing(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
         return NO_EVIDENCE
     fall = (order["value"].first() - order["value"].last()).unstack("cue")
     names = {params.core_cue: "rl", max(params.cues): "hinted"}
-    return tall(fall[list(names)].rename(columns=names), ["rl", "hinted"])
+    return tall(fall.rename(columns=names), ["rl", "hinted"])
 
 
 def rare_found(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
@@ -227,11 +227,11 @@ def below_envelope(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
     found = []
     for seed, part in rows.groupby("seed"):
         cooled = part[(part["arm"] == "base") & (part["temperature"] == middle)].set_index("k")["value"]
-        for arm in {"rl", "rft"} & set(part["arm"]):
+        for arm in {"rl", "rft"} & set(part["arm"]) if len(cooled) else ():
             path = frontier(part[(part["temperature"] == 1) & part["arm"].isin(["base", arm])], params.k_max)
             value = cooled[params.k_max] - _at(path, cooled[1], params.k_max)
             found.append({"seed": seed, "arm": arm, "value": value})
-    return pd.DataFrame(found)
+    return pd.DataFrame(found, columns=["seed", "arm", "value"])
 
 
 def frontier(rows: pd.DataFrame, k_max: int) -> pd.DataFrame:
@@ -257,6 +257,8 @@ def imitation_ahead(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
     """The smaller of an arm's leads over reinforcement, at k = 1 and at k_max: above 0 where it is better at both."""
     rounds = {f"rft-{max(params.rft_rounds)}": "rft-rounds"}
     one, most = (by_arm(tables, params.core_cue, k).rename(columns=rounds) for k in (1, params.k_max))
+    if "rl" not in one:
+        return NO_EVIDENCE
     one, most = one.sub(one["rl"], axis=0), most.sub(most["rl"], axis=0)
     return tall(one.where(one < most, most), ["rft-rounds", "rft"])
 

@@ -86,7 +86,7 @@ class RlvrBoundaryParams(Params):
     )  # fmt: skip
     model_task: str = parameter(
         "words",
-        "what the open models are asked: words (short problems of the project), a JSONL file or a reasoning_gym dataset",
+        "what the open models are asked: words (problems of the project), a JSONL file or a reasoning_gym dataset",
         unit="-",
     )
     model_template: str = parameter("four-shot", "prompt of the open models: four-shot or chat", unit="-")
