@@ -112,10 +112,11 @@ def rare(tables: Tables, params: RlvrBoundaryParams) -> str:
             if arm in wide
         )
         sets = estimands.solvable_sets(tables, params, cue, "rare").groupby("arm")[["other_only", "base_only"]].mean()
+        alone, again = float(sets["other_only"]["rl"]), float(sets["base_only"]["base"])
         parts.append(
             f"- at cue {cue:g} the base covers {wide['base'].mean():.0%} of them with {k} samples; {counts} end above one half; "
-            f"{sets.loc['rl', 'other_only']:.0%} are solved by the tuned model alone, where a second draw of the base gives "
-            f"{sets.loc['base', 'base_only']:.0%}"
+            f"{alone:.0%} are solved by the tuned model alone, where a second draw of the base gives "
+            f"{again:.0%}"
         )
     return (
         f"Below cue {threshold:.2f} the formula routes away from the rare method, so that losing it is the optimum; above, it is "

@@ -88,7 +88,7 @@ def perplexity(tables: Tables, params: RlvrBoundaryParams) -> str:
     """Mean log perplexity under the base, of the base's own samples, of cool ones, and of the tuned model's."""
     rows = tables["perplexity"]
     rows = rows[rows["cue"] == params.core_cue]
-    nats = np.log(rows["under_base"].astype(float)).groupby([rows["arm"], rows["temperature"]]).mean()
+    nats = rows.assign(nats=np.log(rows["under_base"].astype(float))).groupby(["arm", "temperature"])["nats"].mean()
     cool = [t for arm, t in nats.index if arm == "base" and t < 1]
     malformed = 1 - rows.loc[(rows["arm"] == "base") & (rows["temperature"] == 1), "well_formed"].mean()
     return (
