@@ -13,6 +13,7 @@ from evolm import judging, paths
 from evolm.evidence import COLUMNS
 from evolm.finding import Claim
 from evolm.findings.rlvr_boundary import FINDING, estimands
+from evolm.findings.rlvr_boundary.measure import TOLERANCE
 from evolm.record import Record, Store
 from evolm.verdict import judge
 
@@ -75,6 +76,30 @@ def test_gain_loss_and_crossing_of_a_sharpened_model() -> None:
     assert values(estimands.crossing(tables, params)) == {"rl": pytest.approx(lead)}
 
 
+def test_other_rewards_are_taken_at_the_best_of_their_measured_steps_and_reinforcement_at_its_last() -> None:
+    arms = {
+        "base": one(0.3, 0.3),  # pass@1 .3, pass@2 .51
+        "rl": {(5, 1.0): [0.9, 0.0], (9, 1.0): [0.4, 0.4], (9, 1.5): [1.0, 1.0]},  # it crosses at step 5 alone
+        "random": {(5, 1.0): [0.35, 0.35], (9, 1.0): [0.0, 0.0], (9, 0.2): [1.0, 1.0]},
+        "format": {(5, 1.0): [0.1, 0.1], (9, 1.0): [0.7, 0.0]},  # .35 and .455: it crosses at its last step
+    }
+    tables, params = {"success": pd.concat([success(arms), success({"rl": one(1.0)}, cue=1.0)])}, parameters(**TWO)
+    lead = {"rl": 0.1, "random": 0.05, "format": 0.05}
+    assert values(estimands.gain_at_one(tables, params)) == pytest.approx(lead)
+    # random leads by .05 and is ahead at two by .0675, then falls by .3 and .51: never one and then the other
+    assert values(estimands.crossing(tables, params)) == pytest.approx({"rl": -0.13, "random": -0.0675, "format": 0.05})
+
+
+def test_the_best_step_of_another_reward_is_chosen_for_every_seed_alone() -> None:
+    parts = []
+    for seed, early, late in ((2000, 0.5, 0.1), (2001, 0.1, 0.4)):
+        steps: Models = {(5, 1.0): [early], (9, 1.0): [late]}
+        parts.append(success({"base": one(0.2), "rl": one(0.3, step=9), "format": steps}, seed=seed))
+    frame = estimands.gain_at_one({"success": pd.concat(parts)}, parameters())
+    lead = frame[frame["arm"] == "format"].set_index("seed")["value"].to_dict()
+    assert lead == {2000: pytest.approx(0.3), 2001: pytest.approx(0.2)}
+
+
 @pytest.mark.parametrize(
     ("rl", "crosses"), [((0.9, 0.0), True), ((0.9, 0.9), False), ((0.05, 0.0), False), ((0.1, 0.1), False)]
 )
@@ -110,9 +135,15 @@ def test_solvable_sets_are_the_products_of_what_two_models_solve() -> None:
 
 def test_what_lies_outside_is_measured_beside_a_second_draw_of_the_base() -> None:
     arms = {"base": one(0.5, 0.0), "rl": one(0.5, 1.0, step=9), "rft": one(1, 1, step=9)}
-    frame = estimands.solved_outside({"success": success(arms)}, parameters(**TWO))
-    assert values(frame) == {"second-draw": pytest.approx(0.25 * 0.75 / 2), "rl": pytest.approx((0.25 * 0.75 + 1) / 2)}
-    assert frame["coverage"].to_list() == pytest.approx([0.375] * 2)
+    frequent = success({"base": one(0.0, 0.0), "rl": one(1.0, 1.0)})
+    elsewhere = success({"base": one(1.0, 1.0), "rl": one(0.0, 0.0)}, cue=0.0, problems="rare")
+    core, high = success(arms, problems="rare"), success(arms, cue=1.0, problems="rare")
+    params = parameters(**TWO)
+    for measure, part in ((estimands.solved_outside, core), (estimands.solved_outside_hinted, high)):
+        frame = measure({"success": pd.concat([frequent, elsewhere, part])}, params)  # rare problems alone
+        expected = {"second-draw": pytest.approx(0.25 * 0.75 / 2), "rl": pytest.approx((0.25 * 0.75 + 1) / 2)}
+        assert values(frame) == expected
+        assert frame["coverage"].to_list() == pytest.approx([0.375] * 2)
 
 
 def test_second_draw_is_what_drawing_twice_gives() -> None:
@@ -120,26 +151,33 @@ def test_second_draw_is_what_drawing_twice_gives() -> None:
     p = rng.uniform(0, 0.05, 200)
     draws = rng.random((2, 400, 200)) < 1 - (1 - p) ** 16  # (draw, repeat, problem)
     counted = (draws[0] & ~draws[1]).mean()
-    frame = estimands.solved_outside({"success": success({"base": one(*p)})}, parameters(k_max=16))
+    rows = success({"base": one(*p)}, problems="rare")
+    frame = estimands.solved_outside({"success": rows}, parameters(k_max=16))
     assert values(frame)["second-draw"] == pytest.approx(counted, abs=0.005)
 
 
 # --- over training, on rare problems, in perplexity -----------------------------------------------------------
 
 
-def test_narrowing_is_the_fall_from_the_first_checkpoint_to_the_last_step() -> None:
+def test_narrowing_is_the_fall_from_the_first_checkpoint_to_the_last_step_at_the_core_cue_and_the_highest() -> None:
     arms = {
         "base": one(1.0),
         "rl": {(100, 1.0): [0.2], (10, 1.0): [0.6], (150, 1.0): [0.1], (150, 1.6): [1.0]},
-        "format": {(10, 1.0): [0.5], (150, 1.0): [0.5]},
+        "format": {(10, 1.0): [0.5], (150, 1.0): [0.1]},
         "rft": one(0.3, step=150),
     }
-    frame = estimands.narrowing({"success": success(arms)}, parameters(**TWO))
-    assert values(frame) == {"rl": pytest.approx((1 - 0.4**2) - (1 - 0.9**2)), "format": 0}
+    hinted = {"base": one(0.1), "rl": {(10, 1.0): [0.5], (150, 1.0): [0.7]}}
+    between = {"rl": {(10, 1.0): [1.0], (150, 1.0): [0.0]}}
+    parts = [success(arms), success(hinted, cue=1.0), success(between, cue=0.0), success(between, problems="rare")]
+    frame = estimands.narrowing({"success": pd.concat(parts)}, parameters(**TWO))
+    fall = {"rl": (1 - 0.4**2) - (1 - 0.9**2), "hinted": (1 - 0.5**2) - (1 - 0.3**2)}
+    assert values(frame) == pytest.approx(fall)
 
 
-def test_narrowing_has_no_evidence_without_a_checkpoint() -> None:
+def test_narrowing_has_no_evidence_without_a_checkpoint_or_without_reinforcement() -> None:
     assert len(estimands.narrowing({"success": success(SHARP)}, parameters())) == 0
+    other = success({"base": one(0.1), "format": {(10, 1.0): [0.5], (150, 1.0): [0.1]}})
+    assert len(estimands.narrowing({"success": other}, parameters())) == 0
 
 
 def test_rare_problems_are_their_own_set_found_where_hinted_and_lost_at_the_core() -> None:
@@ -173,30 +211,55 @@ def test_perplexities_are_compared_in_nats_with_cool_samples_of_the_base_beside(
 # --- temperatures ---------------------------------------------------------------------------------------------
 
 
-def test_the_envelope_is_interpolated_at_the_highest_pass_at_one_that_both_reach() -> None:
+#: The base, (pass@1, pass@2): (.2, .36) at temperature 1 and (.4, .48) at the middle one; others are not looked at.
+COOLED: Models = {(0, 1.0): [0.2, 0.2], (0, 0.2): [1.0, 1.0], (0, 0.5): [0.0, 0.8], (0, 0.8): [0.0, 0.0]}
+MIDDLE: dict[str, Any] = {"k_max": 2, "temperatures": (0.8, 0.2, 0.5)}
+
+
+def test_an_arm_is_compared_at_the_pass_at_one_of_the_base_at_its_middle_temperature() -> None:
     arms = {
-        "base": {(0, 1.0): [0.2, 0.2], (0, 0.5): [0.0, 0.8]},  # (pass@1, pass@2): (.2, .36) and (.4, .48)
-        "rl": one(0.0, 0.6, step=9),  # (.3, .42): on the line between them
-        "rft": one(0.0, 1.0, step=9),  # (.5, .5): beyond, so both are read off at .4
+        "base": COOLED,
+        "rl": one(0.0, 1.0, step=9),  # (.5, .5): two thirds of the way from the base is .4
+        "rft": one(0.4, 0.4, step=9),  # (.4, .64): there
         "named": one(1.0, 1.0),
     }
-    frame = estimands.below_envelope({"success": success(arms)}, parameters(**TWO))
-    path = 0.36 + (0.5 - 0.36) * 2 / 3  # from the base to the tuned model
-    assert values(frame) == {"rl": pytest.approx(0, abs=1e-12), "rft": pytest.approx(0.48 - path)}
+    frame = estimands.below_envelope({"success": success(arms)}, parameters(**MIDDLE))
+    path = 0.36 + (0.5 - 0.36) * 2 / 3
+    assert values(frame) == {"rl": pytest.approx(0.48 - path), "rft": pytest.approx(0.48 - 0.64)}
+
+
+def test_the_middle_of_an_even_number_of_temperatures_is_the_upper_one() -> None:
+    arms = {"base": COOLED, "rl": one(0.0, 1.0, step=9), "rft": one(0.0, 0.0, step=9)}
+    params = parameters(k_max=2, temperatures=(0.5, 0.2))
+    path = 0.36 + (0.5 - 0.36) * 2 / 3
+    assert values(estimands.below_envelope({"success": success(arms)}, params))["rl"] == pytest.approx(0.48 - path)
 
 
 def test_the_path_of_an_arm_goes_through_its_checkpoints() -> None:
     arms = {
-        "base": {(0, 1.0): [0.2, 0.2], (0, 0.5): [0.0, 0.8]},
+        "base": COOLED,
         "rl": {(5, 1.0): [0.4, 0.4], (9, 1.0): [0.0, 1.0], (9, 1.5): [1.0, 1.0]},  # (.4, .64), (.5, .5)
         "rft": one(0.2, 0.2, step=9),
     }
-    frame = estimands.below_envelope({"success": success(arms)}, parameters(**TWO))
+    frame = estimands.below_envelope({"success": success(arms)}, parameters(**MIDDLE))
     assert values(frame)["rl"] == pytest.approx(0.48 - 0.64)
     rows = estimands.curves({"success": success(arms)}, [1, 2])
-    assert estimands.frontier(rows[rows["arm"] == "base"], 2)[[1, 2]].to_numpy().tolist() == [
+    cooled = rows[(rows["arm"] == "base") & rows["temperature"].isin([0.5, 1.0])]
+    assert estimands.frontier(cooled, 2)[[1, 2]].to_numpy().tolist() == [
         pytest.approx([0.2, 0.36]), pytest.approx([0.4, 0.48])
     ]  # fmt: skip
+
+
+def test_an_arm_that_does_not_get_as_far_as_the_cooled_base_is_taken_where_it_ends() -> None:
+    arms = {"base": COOLED, "rl": one(0.3, 0.3, step=9)}  # (.3, .51)
+    frame = estimands.below_envelope({"success": success(arms)}, parameters(**MIDDLE))
+    assert values(frame) == {"rl": pytest.approx(0.48 - 0.51)}
+
+
+def test_without_the_base_at_its_middle_temperature_nothing_is_said_of_cooling() -> None:
+    frame = estimands.below_envelope({"success": success(SHARP)}, parameters(**MIDDLE))
+    assert frame.empty
+    assert list(frame.columns) == ["seed", "arm", "value"]
 
 
 def test_a_warmed_model_is_judged_at_its_best_temperature_and_the_base_at_one() -> None:
@@ -224,6 +287,40 @@ def test_iteration_is_the_arm_of_the_most_rounds() -> None:
     assert found == {"rft-rounds": pytest.approx(0.8**2), "rft": pytest.approx(0.2**2)}
 
 
+def test_imitation_is_ahead_where_it_leads_reinforcement_at_one_and_at_many() -> None:
+    arms = {
+        "base": one(0.1),
+        "rl": {(9, 1.0): [0.5], (9, 1.5): [1.0]},  # (.5, .75)
+        "rft": one(0.4, step=9),  # (.4, .64)
+        "rft-2": one(1.0, step=9),
+        "rft-4": {(9, 1.0): [0.8]},  # (.8, .96)
+    }
+    params = parameters(k_max=2, rft_rounds=(1, 4, 2))
+    tables = {"success": pd.concat([success(arms), success({"rl": one(1.0)}, cue=1.0)])}
+    found = values(estimands.imitation_ahead(tables, params))
+    assert found == {"rft-rounds": pytest.approx(0.21), "rft": pytest.approx(-0.11)}
+
+
+@pytest.mark.parametrize(
+    ("imitated", "expected"),
+    [
+        ((1.0, 0.5), 0.125),  # (.75, .875): ahead at both, less so at many
+        ((1.0, 0.2), -0.07),  # (.6, .68): ahead at one, behind at many
+        ((0.49, 0.49), -0.0101),  # (.49, .7399): behind at both
+    ],
+)
+def test_a_lead_at_one_end_alone_is_not_ahead(imitated: tuple[float, float], expected: float) -> None:
+    arms = {"base": one(0.1, 0.1), "rl": one(0.5, 0.5, step=9), "rft-4": one(*imitated, step=9)}
+    found = values(estimands.imitation_ahead({"success": success(arms)}, parameters(k_max=2, rft_rounds=(1, 4))))
+    assert found == {"rft-rounds": pytest.approx(expected)}
+
+
+def test_without_reinforcement_or_rounds_there_is_nothing_to_be_ahead_of() -> None:
+    params = parameters(k_max=2, rft_rounds=(1, 4))
+    assert len(estimands.imitation_ahead({"success": success({"base": one(0.1), "rft-4": one(0.9)})}, params)) == 0
+    assert len(estimands.imitation_ahead({"success": success({"base": one(0.1), "rl": one(0.9)})}, params)) == 0
+
+
 def test_distillation_and_its_controls_are_gains_over_the_base() -> None:
     arms = {"base": one(0.5), "distil": one(1.0), "distil-known": one(0.5), "rl": one(0.0), "rft": one(1.0)}
     found = values(estimands.distilled({"success": success(arms)}, parameters(**TWO)))
@@ -247,6 +344,11 @@ def test_bayes_routing_is_a_share_of_the_test_problems_of_the_cue() -> None:
     assert values(estimands.above_bayes(tables, parameters())) == pytest.approx({"rl": -0.05, "base": -0.4})
 
 
+@pytest.mark.parametrize(("samples", "k"), [(4, 1), (7, 1), (8, 2), (16, 4), (63, 8), (64, 16), (1024, 256)])
+def test_a_quarter_of_the_samples_is_a_power_of_two(samples: int, k: int) -> None:
+    assert estimands.quarter(parameters(model_samples=samples)) == k
+
+
 def test_open_models_are_read_at_one_sample_and_at_a_quarter_of_them() -> None:
     quantities = ["pass@k"] * 3 + ["chance: guess"]
     rows = pd.DataFrame({"quantity": quantities, "k": [1, 4, 16, 4], "value": [0.2, 0.4, 0.6, 0.9]})
@@ -262,7 +364,7 @@ def test_open_models_are_read_at_one_sample_and_at_a_quarter_of_them() -> None:
 
 # --- every claim, and its verdict -----------------------------------------------------------------------------
 
-SEEDS = range(1000, 1006)
+SEEDS = range(2000, 2006)
 PROBLEMS = 40
 ALGORITHMS = ("grpo", "ppo", "rloo", "remax", "reinforce++", "dapo")
 CHOSEN: dict[str, Any] = {
@@ -278,35 +380,46 @@ def first(count: int, p: float) -> list[float]:
 BASE = first(32, 0.1)
 #: Everything as the paper says: tuned models are sure of few problems, and controls stay where the base is.
 EFFECT: dict[str, Models] = {
-    "base": {(0, 1.0): BASE, (0, 0.1): first(28, 0.5)},
+    "base": {(0, 1.0): BASE, (0, 0.4): first(30, 0.3), (0, 0.1): first(28, 0.5)},
     "named": {(0, 1.0): first(32, 0.7), (0, 0.1): first(32, 0.95)},
     "rl": {(10, 1.0): first(28, 0.3), (1000, 1.0): first(16, 0.9), (1000, 1.6): first(18, 0.5)},
     "rft": {(1000, 1.0): first(30, 0.3)},
-    "rft-4": {(1000, 1.0): first(24, 0.5)},
+    "rft-4": {(1000, 1.0): first(24, 0.7)},
     "random": {(10, 1.0): BASE, (1000, 1.0): BASE},
     "format": {(10, 1.0): BASE, (1000, 1.0): BASE},
     "distil": {(400, 1.0): first(40, 0.5)},
     "distil-known": {(400, 1.0): first(32, 0.5)},
     **{f"rl-{name}": {(1000, 1.0): first(16, 0.9)} for name in ALGORITHMS[1:]},
 }
+#: Where the prompt names the method training longer narrows no further.
+STEADY: Models = {step: first(16, 0.9) for step in EFFECT["rl"]}
 #: Tuning of any kind does nothing.
 NULL: dict[str, Models] = {arm: dict.fromkeys(models, BASE) for arm, models in EFFECT.items()}
 RARE_FOUND: dict[str, Models] = {"base": one(0.0005, 0.0005), "rl": one(0.9, 0.9), "rft": one(0.0005, 0.0005)}
-RARE_LOST: dict[str, Models] = {"base": one(0.05, 0.05), "rl": one(0.0, 0.0), "rft": one(0.05, 0.05)}
-RARE_SAME: dict[str, Models] = dict.fromkeys(("base", "rl", "rft"), one(0.01, 0.01))
+#: The base covers half of them, so that there is something to lose and something to find outside it.
+RARE_LOST: dict[str, Models] = {"base": one(0.05, 0.0), "rl": one(0.0, 0.0), "rft": one(0.05, 0.0)}
+RARE_SAME: dict[str, Models] = dict.fromkeys(("base", "rl", "rft"), one(0.01, 0.0))
 NATS = {("base", 1.0): 0.64, ("base", 0.6): 0.53, ("rl", 1.0): 0.34}
 SAME_NATS = dict.fromkeys(NATS, 0.64)
 
 
 def planted(
-    arms: Mapping[str, Models], rare: Mapping[float, Mapping[str, Models]], nats: Mapping[tuple[str, float], float]
+    arms: Mapping[str, Models],
+    rare: Mapping[float, Mapping[str, Models]],
+    nats: Mapping[tuple[str, float], float],
+    *,
+    hinted: Models | None = None,
 ) -> dict[str, pd.DataFrame]:
-    """Tables of six seeds in which every probability and perplexity is what is planted, within a few per cent."""
+    """Tables of six seeds in which every probability and perplexity is what is planted, within a few per cent.
+
+    `hinted` is reinforcement at the highest cue, where it differs from that at the others.
+    """  # fmt: skip
     rng = np.random.default_rng(0)
     frames, levels, ppl = [], [], []
     for seed in SEEDS:
         for cue in CHOSEN["cues"]:
-            frames.append(success(arms, cue=cue, seed=seed))
+            changed = {"rl": hinted} if hinted is not None and cue == max(CHOSEN["cues"]) else {}
+            frames.append(success({**arms, **changed}, cue=cue, seed=seed))
             frames.append(success(rare.get(cue, RARE_SAME), cue=cue, seed=seed, problems="rare"))
             levels += [(seed, cue, "test", i < 16) for i in range(PROBLEMS)]
         ppl.append(perplexities({key: value + 0.01 * rng.standard_normal() for key, value in nats.items()}, seed=seed))
@@ -328,10 +441,16 @@ TRUE_OF_NOTHING = {
 
 
 def test_planted_effects_are_reproduced_claim_by_claim() -> None:
-    found = verdicts(planted(EFFECT, {1.0: RARE_FOUND, 0.5: RARE_LOST}, NATS))
-    assert {claim: verdict for claim, verdict in found.items() if verdict != "reproduced"} == dict.fromkeys(
-        OPEN, "not run at this scale"
-    )
+    found = verdicts(planted(EFFECT, {1.0: RARE_FOUND, 0.5: RARE_LOST}, NATS, hinted=STEADY))
+    assert {claim: verdict for claim, verdict in found.items() if verdict != "reproduced"} == {
+        **dict.fromkeys(OPEN, "not run at this scale"),
+        "inside-the-base-hinted": "not reproduced",  # what is found there, the base does not solve: both cannot hold
+    }
+
+
+def test_nothing_outside_the_base_is_found_where_the_prompt_names_a_method_that_stays_as_rare() -> None:
+    found = verdicts(planted(EFFECT, {0.5: RARE_LOST}, NATS, hinted=STEADY))
+    assert {claim for claim, verdict in found.items() if verdict != "reproduced"} == {*OPEN, "rare-method-found"}
 
 
 def test_where_tuning_does_nothing_no_effect_is_reproduced() -> None:
@@ -339,25 +458,57 @@ def test_where_tuning_does_nothing_no_effect_is_reproduced() -> None:
     assert {claim for claim, verdict in found.items() if verdict == "reproduced"} == TRUE_OF_NOTHING
 
 
+#: Right at one of two measured steps and in ruins at the other.
+EARLY: Models = {(10, 1.0): first(16, 0.9), (1000, 1.0): first(0, 0.0)}
+LATE: Models = {(10, 1.0): first(0, 0.0), (1000, 1.0): first(16, 0.9)}
+
+
 @pytest.mark.parametrize(
     ("changed", "claim", "expected"),
     [
-        ({"format": EFFECT["rl"]}, "gain-at-one", "not specific"),
-        ({"format": EFFECT["rl"]}, "longer-training-narrows", "not specific"),
+        ({"format": EARLY}, "gain-at-one", "not specific"),
+        ({"random": LATE}, "gain-at-one", "not specific"),
+        ({"random": EARLY}, "curves-cross", "not specific"),
+        ({"format": LATE}, "curves-cross", "not specific"),
+        ({"format": EFFECT["rl"]}, "longer-training-narrows", "reproduced"),
+        ({"rl": {(10, 1.0): first(16, 0.9), (1000, 1.0): first(16, 0.9)}}, "longer-training-narrows", "not reproduced"),
         ({"rft": {(1000, 1.0): first(16, 0.9)}}, "coverage-lost", "not specific"),
         ({"rl": {(1000, 1.0): first(32, 0.9)}}, "curves-cross", "not reproduced"),
-        ({"rl": {(1000, 1.0): first(38, 0.9)}}, "inside-the-base", "not reproduced"),
         ({"rl-dapo": {(1000, 1.0): first(24, 0.9)}}, "algorithms-alike-at-many", "not reproduced"),
         ({"distil-known": EFFECT["distil"]}, "distillation-expands", "not specific"),
         ({"rl": {(1000, 1.0): first(40, 0.9)}}, "routing-by-the-cue", "not reproduced"),
-        ({"base": {(0, 1.0): first(40, 0.1)}}, "inside-the-base", "not assessable"),
+        ({"rft": {(1000, 1.0): first(16, 0.9)}}, "loss-beyond-cooling", "not specific"),
+        ({"rl": {(10, 1.0): first(31, 0.3), (1000, 1.0): first(16, 0.9)}}, "loss-beyond-cooling", "not reproduced"),
+        ({"rft": {(1000, 1.0): first(26, 0.9)}}, "imitation-ahead", "not specific"),
+        ({"rft-4": {(1000, 1.0): first(30, 0.4)}}, "imitation-ahead", "not reproduced"),  # behind at one sample
+        ({"rft-4": {(1000, 1.0): first(15, 1.0)}}, "imitation-ahead", "not reproduced"),  # behind at many
     ],
 )
 def test_a_control_or_an_arm_that_behaves_otherwise_turns_the_verdict(
     changed: dict[str, Models], claim: str, expected: str
 ) -> None:
-    tables = planted({**EFFECT, **changed}, {1.0: RARE_FOUND, 0.5: RARE_LOST}, NATS)
+    tables = planted({**EFFECT, **changed}, {1.0: RARE_FOUND, 0.5: RARE_LOST}, NATS, hinted=STEADY)
     assert verdicts(tables)[claim] == expected
+
+
+def test_narrowing_where_the_prompt_names_the_method_is_not_specific_to_the_cue() -> None:
+    tables = planted(EFFECT, {1.0: RARE_FOUND, 0.5: RARE_LOST}, NATS, hinted=EFFECT["rl"])
+    assert verdicts(tables)["longer-training-narrows"] == "not specific"
+
+
+@pytest.mark.parametrize(
+    ("rare", "expected"),
+    [
+        ({"base": one(0.05, 0.0), "rl": one(0.9, 0.9)}, "not reproduced"),
+        ({"base": one(0.05, 0.0), "rl": one(0.9, 0.0)}, "reproduced"),
+        ({"base": one(0.05, 0.05), "rl": one(0.9, 0.9)}, "not assessable"),
+    ],
+)
+@pytest.mark.parametrize(("claim", "cue"), [("inside-the-base", 0.5), ("inside-the-base-hinted", 1.0)])
+def test_what_reinforcement_solves_of_rare_problems_decides_whether_it_stays_inside(
+    rare: dict[str, Models], expected: str, claim: str, cue: float
+) -> None:
+    assert verdicts(planted(EFFECT, {cue: rare}, NATS, hinted=STEADY))[claim] == expected
 
 
 ARMS_THERE = [("base",), ("base", "rl"), ("base", "rft"), ("base", "rl", "rft", "named")]
@@ -375,7 +526,7 @@ def test_a_measure_whose_arms_are_missing_returns_the_columns_of_its_kind(claim:
 
 def test_every_claim_is_measured_by_an_estimand_that_names_its_arm_and_controls() -> None:
     params = FINDING.resolve("gpu", **CHOSEN)
-    tables = planted(EFFECT, {1.0: RARE_FOUND, 0.5: RARE_LOST}, NATS)
+    tables = planted(EFFECT, {1.0: RARE_FOUND, 0.5: RARE_LOST}, NATS, hinted=STEADY)
     for claim in (claim for claim in FINDING.claims if claim.name not in OPEN):
         arms = set(getattr(estimands, claim.measure)(tables, params)["arm"])
         assert {claim.arm, *claim.controls} <= arms, claim.name
@@ -405,4 +556,4 @@ def test_the_base_of_every_kept_record_leaves_room_to_gain_and_to_lose() -> None
         assert one_sample.between(0.05, 0.35).all(), record.key
         assert ((many >= 2 * one_sample) & (many < 0.98)).all(), record.key
         assert (many >= 10 * blind.groupby("cue")["many"].mean()).all(), record.key
-        assert (tables["evaluations"]["error"] <= 1e-5).all(), record.key
+        assert (tables["evaluations"]["error"] <= TOLERANCE).all(), record.key

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 import json
 import re
 import shutil
@@ -33,7 +34,7 @@ from evolm.lm.tasks.corpus import teacher_corpus
 from evolm.lm.tasks.word_problems import word_problems
 from evolm.verdict import judge
 
-SEED = 1000
+SEED = 2000
 TINY: dict[str, Any] = {
     "seeds": 1, "cues": [0.0, 0.5, 1.0], "base": "kept", "rl_steps": 2, "checkpoints": [1], "rft_steps": 2,
     "rft_rounds": [1, 2], "distil_steps": 1, "algorithms": ["grpo", "remax"], "kl_coefs": [0.01],
@@ -105,8 +106,23 @@ def test_every_arm_is_measured_at_its_last_step_and_reinforcement_at_the_checkpo
     steps = at_core.groupby("arm")["step"].agg(lambda column: sorted(set(column))).to_dict()
     lasts = {"rl": [1, 2], "rft": [2], "distil": [1]}
     assert steps == {"base": [0], "named": [0]} | {arm.name: lasts[arm.kind] for arm in arms(parameters())}
+    usage = merged()["usage"].query("cue == 0.5").groupby("arm")["step"].agg(lambda column: sorted(set(column)))
+    assert usage.to_dict() == {arm: there for arm, there in steps.items() if arm != "named"}
     by_arm = merged()["success"].query("cue == 0.5 and step != 1").groupby("arm")["temperature"].agg(set)
     assert (by_arm["base"], by_arm["named"], by_arm["rl"], by_arm["rft"]) == ({0.2, 1}, {0.2, 1}, {1, 1.5}, {1})
+
+
+def test_other_rewards_are_measured_at_the_first_checkpoint_and_at_the_end_alone() -> None:
+    params = parameters(rl_steps=4, checkpoints=[3, 1, 2], rft_rounds=[1], distil_steps=0)
+    steps = {arm.name: experiment._checkpoints(arm, params) for arm in arms(params)}
+    first = {name: {1} for name in ("random", "format")}
+    assert steps == {**{name: {1, 2, 3} for name in steps}, **first, "rft": set()}
+    collected = experiment._Collected()
+    for arm in control_arms(params):
+        experiment.measure_arm(arm, bench(rl_steps=4, checkpoints=[3, 1, 2], problems=10), collected)
+    measured = collected.tables()["success"].groupby("arm")["step"].agg(set).to_dict()
+    assert measured == {"random": {1, 4}, "format": {1, 4}}
+    assert all(not experiment._checkpoints(arm, parameters(checkpoints=[])) for arm in arms(params))
 
 
 def test_logs_usage_and_perplexities_cover_the_same_arms() -> None:
@@ -397,6 +413,8 @@ def test_the_kept_base_leaves_room_to_gain_at_one_sample_and_to_lose_at_many(cue
         ({"k_max": 1}, "greater than or equal to 2"),
         ({"rl_lr": float("nan")}, "finite number"),
         ({"temperatures": [0.0]}, "greater than 0"),
+        ({"model_tokens": 0}, "greater than or equal to 1"),
+        ({"rft_rounds": [1, 4]}, "rft_rounds = 4 are more than the 2 updates of rft_steps"),
         ({"seeds": "two"}, "valid integer"),
     ],
 )
@@ -412,13 +430,29 @@ def test_every_parameter_has_a_unit_and_a_description() -> None:
         assert field.description, name
 
 
+def test_claims_that_a_run_cannot_speak_about_say_what_it_lacks() -> None:
+    def silent(**overrides: Any) -> dict[str, str]:
+        params = parameters(**overrides)
+        return {claim.name: reason for claim in FINDING.claims if (reason := claim.cannot_speak(params))}
+
+    assert silent() == {}
+    high = "needs a cue level above the core one"
+    hinted = ("coverage-lost-hinted", "inside-the-base-hinted", "rare-method-found", "longer-training-narrows")
+    assert silent(cues=[0.0, 0.5]) == dict.fromkeys(hinted, high)
+    assert silent(checkpoints=[]) == {"longer-training-narrows": "needs a checkpoint before the last step"}
+    assert set(silent(rft_rounds=[1])) == {"iteration-narrows", "imitation-ahead"}
+    assert set(silent(temperatures=[])) == {"loss-beyond-cooling"}
+    assert set(silent(rl_temperatures=[])) == {"loss-despite-warming"}
+
+
 def test_presets_report_fresh_seeds_and_core_claims_can_speak_at_cpu() -> None:
     for preset in FINDING.presets:
         assert not judging.has_development_seeds(FINDING.resolve(preset)), preset
+        assert min(FINDING.resolve(preset).seed_list) == 2000, preset  # the claims were written on those below
     assert judging.has_development_seeds(FINDING.resolve("smoke", first_seed=0))
     params: Any = FINDING.resolve("cpu")
     assert [claim.name for claim in FINDING.claims if claim.core and claim.cannot_speak(params)] == []
-    assert params.seeds >= 5
+    assert list(params.seed_list) == list(range(2000, 2008))
     assert params.problems >= 500
     assert (FINDING.presets["smoke"].cpu_seconds or 0) <= 120
 
@@ -446,6 +480,25 @@ def test_an_open_model_is_measured_on_the_projects_word_problems(monkeypatch: py
     assert list(experiment.run_unit(params, unit, "cpu")["open_models"]["model"]) == ["./mine"]
     assert Path(asked["problems"]) == paths.resource("data") / "problems" / "arithmetic-words.jsonl"
     assert (asked["n"], asked["count"], asked["seed"]) == (8, params.model_problems, SEED)
+    assert (asked["template"], asked["grader"], asked["max_new_tokens"]) == ("four-shot", "last_number", 48)
+
+
+def test_an_open_model_can_be_asked_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    from evolm.instruments import passk
+
+    measure, asked = passk.measure_passk, {}
+
+    def measured(models: list[str], problems: str, **options: Any) -> pd.DataFrame:
+        inspect.signature(measure).bind(models, problems, **options)  # options that the instrument has
+        asked.update(options, problems=problems)
+        return pd.DataFrame({"model": models})
+
+    monkeypatch.setattr(passk, "measure_passk", measured)
+    chosen = {"model_task": "gsm_symbolic", "model_template": "chat", "model_tokens": 300, "model_problems": 7}
+    experiment.open_model(parameters(**chosen), "./mine", "cpu")
+    assert (asked["problems"], asked["template"], asked["max_new_tokens"]) == ("gsm_symbolic", "chat", 300)
+    assert (asked["count"], asked["temperature"], asked["device"]) == (7, experiment.OPEN_TEMPERATURE, "cpu")
+    assert "grader" not in asked  # a dataset grades itself
 
 
 # --- what the documents say ------------------------------------------------------------------------------

@@ -20,8 +20,10 @@ from evolm.findings.rlvr_boundary import figures_passk as curves
 from evolm.findings.rlvr_boundary import figures_phase as phase
 from evolm.findings.rlvr_boundary import figures_problems as problems
 from evolm.findings.rlvr_boundary.arms import control_arms, main_arms, sweep_arms
+from evolm.findings.rlvr_boundary.experiment import _checkpoints
 from evolm.findings.rlvr_boundary.figure_style import bayes, known_share, look, world
 from evolm.fragments import Fragment
+from evolm.instruments.passk import measure_booleans
 from evolm.lm.passk import pass_at_k_from_p
 from evolm.plotting import Figure, theme
 
@@ -67,7 +69,8 @@ def a_record(**overrides: Any) -> tuple[Any, Tables]:
         cooled = [("base", 0, t) for t in {1.0, *params.temperatures}]
         runs = cooled + [("named", 0, t) for t in {1.0, *params.temperatures[:1]}]
         runs += [(arm.name, params.rl_steps, 1.0) for arm in arms]
-        runs += [(arm.name, step, 1.0) for arm in arms if arm.kind == "rl" for step in params.checkpoints]
+        runs += [(arm.name, step, 1.0) for arm in arms for step in sorted(_checkpoints(arm, params))]
+        runs += [("rl", params.rl_steps, temperature) for temperature in params.rl_temperatures]
         for arm, step, temperature in runs:
             p = np.where(needed == 6, 0, rng.beta(0.3, 0.5, len(places))).astype(np.float32)
             where = labels | {"arm": arm, "step": step}
@@ -83,14 +86,13 @@ def a_record(**overrides: Any) -> tuple[Any, Tables]:
     return params, {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}
 
 
-OPEN_MODELS = pd.DataFrame(
-    [
-        {"model": model, "quantity": quantity, "k": k, "value": 0.1 * k, "low": 0.05 * k, "high": 0.2 * k}
-        for k in (1, 2, 4)
-        for model, quantity in [("ours/tiny", "pass@k"), ("large", "pass@k"), ("guess", "guess: answer marginal")]
-    ]
-    + [{"model": "guess", "quantity": "guess: majority answer", "k": 1, "value": 0.1, "low": 0.0, "high": 0.2}]
-)
+def open_models_table() -> pd.DataFrame:
+    """Rows as two units leave them: the instrument on one model each, so that the guesses are there twice."""
+    rng = np.random.default_rng(0)
+    drawn = {name: rng.random((12, 16)) < p for name, p in (("ours/tiny", 0.1), ("large", 0.6))}
+    answers = ["3", "3", "5", *map(str, range(9))]
+    parts = [measure_booleans({name: right}, answers=answers, draws=20) for name, right in drawn.items()]
+    return pd.concat(parts, ignore_index=True)
 
 
 @pytest.fixture
@@ -110,7 +112,7 @@ def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_figure_copes_with_absent_arms_cues_and_tables(record: str, drawn_once: None) -> None:
     params, tables = a_record(**RECORDS[record])
     if params.kl_coefs:
-        tables["open_models"] = OPEN_MODELS
+        tables["open_models"] = open_models_table()
     names = []
     for draw in FIGURES:
         shown = draw(tables, params)

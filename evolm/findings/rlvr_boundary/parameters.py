@@ -35,7 +35,7 @@ class RlvrBoundaryParams(Params):
     rare_prior: float = parameter(
         0.01, "how often the corpus uses the rare method unasked", unit="probability", ge=0, le=0.5
     )
-    rl_steps: int = parameter(150, "steps of reinforcement", unit="steps", ge=1, le=10**5)
+    rl_steps: int = parameter(125, "steps of reinforcement", unit="steps", ge=1, le=10**5)
     rl_lr: float = parameter(3e-4, "learning rate of reinforcement (AdamW)", unit="per step", gt=0, le=1)
     checkpoints: tuple[Annotated[int, Field(ge=1, le=10**5)], ...] = parameter(
         (25, 50, 100), "steps of reinforcement at which the model is measured besides the last", unit="steps",
@@ -58,14 +58,14 @@ class RlvrBoundaryParams(Params):
         max_length=8,
     )  # fmt: skip
     rft_steps: int = parameter(
-        150, "updates of rejection-sampling fine-tuning: as many as reinforcement has", unit="updates", ge=1, le=10**5
+        125, "updates of rejection-sampling fine-tuning: as many as reinforcement has", unit="updates", ge=1, le=10**5
     )
     rft_rounds: tuple[Annotated[int, Field(ge=1, le=64)], ...] = parameter(
         (1,), "rounds of sampling that those updates are spread over, at the core cue", unit="rounds", min_length=1,
         max_length=4,
     )  # fmt: skip
     distil_steps: int = parameter(
-        150,
+        125,
         "updates of distillation, with and without the absent method",
         unit="updates",
         ge=0,
