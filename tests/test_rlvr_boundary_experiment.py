@@ -486,7 +486,8 @@ def test_an_open_model_is_measured_on_the_projects_word_problems(monkeypatch: py
 def test_an_open_model_can_be_asked_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
     from evolm.instruments import passk
 
-    measure, asked = passk.measure_passk, {}
+    measure = passk.measure_passk
+    asked: dict[str, Any] = {}
 
     def measured(models: list[str], problems: str, **options: Any) -> pd.DataFrame:
         inspect.signature(measure).bind(models, problems, **options)  # options that the instrument has

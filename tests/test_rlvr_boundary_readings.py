@@ -105,7 +105,8 @@ def curves(base: Sequence[float], rl: Sequence[float], seed: int = SEED, cue: fl
         ((0.1, 0.1), (0.9, 0.9), None),
         ((0.1, 0.1), (0.05, 0.05), None),  # behind at every k: nothing to be overtaken
         ((0.1, 0.1), (0.104, 0.0), None),  # a lead of 0.4 points at one sample is none
-        ((0.5, 0.5), (0.9, 0.497), None),  # both end at one
+        ((0.5,) * 250, (0.9,) * 249 + (0.0,), None),  # one problem of 250 is lost: 0.4 points
+        ((0.5,) * 150, (0.9,) * 149 + (0.0,), 10),  # one of 150: 0.67 points, once the base is as near to one
         ((1e-5, 1e-5), (2e-2, 0.0), None),  # it would cross far beyond 1,024
     ],
 )
@@ -125,8 +126,8 @@ def test_crossings_are_counted_over_seeds_for_every_cue() -> None:
     ]  # fmt: skip
     text = readings.crossover({"success": pd.concat(parts)}, parameters(seeds=2, cues=tuple(planted)))
     assert text == (
-        "With a margin of half a point, at cue 0 they cross in every seed, at k = 4 to 7; at cue 0.3 they cross in every "
-        "seed, at k = 7; at cue 0.5 they cross in 1 of 2 seeds, at k = 4; at cue 1 they do not cross up to 1,024."
+        "With a margin of half a point, at cue 0 they cross in every seed, at k = 4 to 7; at cue 0.3 they cross in "
+        "every seed, at k = 7; at cue 0.5 they cross in 1 of 2 seeds, at k = 4; at cue 1 they do not cross up to 1,024."
     )
 
 
@@ -330,7 +331,7 @@ def perplexities(cue: float = 0.5, **nats: tuple[float, float, float]) -> pd.Dat
         i = np.arange(20)
         under = np.exp(level + np.linspace(-0.1, 0.1, 20)).astype(np.float32)
         graded = {"well_formed": i >= malformed * 20, "correct": i < 5, "valid": i < 5}
-        labels = {"seed": SEED, "cue": cue, "arm": arm.rstrip("_"), "temperature": temperature}
+        labels: dict[str, Any] = {"seed": SEED, "cue": cue, "arm": arm.rstrip("_"), "temperature": temperature}
         parts.append(pd.DataFrame({"under_base": under, **graded}).assign(**labels))
     return pd.concat(parts)
 
@@ -375,8 +376,12 @@ def a_record(params: Any, arms: Sequence[str], rng: np.random.Generator) -> Tabl
             for name, count in (("test", 14), ("rare", 5)):
                 models: dict[str, Models] = {arm: one(*draw(count), step=9) for arm in arms}
                 models["base"] = {(0, t): draw(count) for t in {1.0, *params.temperatures}}
-                models["rl"] = {(s, 1.0): draw(count) for s in (*params.checkpoints, params.rl_steps)}
-                models["rl"] |= {(params.rl_steps, t): draw(count) for t in params.rl_temperatures}
+                last = params.rl_steps
+                runs = [
+                    *((step, 1.0) for step in (*params.checkpoints, last)),
+                    *((last, t) for t in params.rl_temperatures),
+                ]
+                models["rl"] = {run: draw(count) for run in runs}
                 parts.append(success(models, cue=cue, seed=seed, problems=name))
                 needed = methods if name == "test" else [5] * 5
                 known: dict[str, Any] = {"method": needed, "bayes": np.arange(count) % 3 == 0}
@@ -413,9 +418,7 @@ def test_every_sentence_can_be_told_of_any_record(record: str) -> None:
         assert not re.search(r"\b(nan|inf|None)\b|\{|  ", text), (name, text)
         assert text == "" or text.rstrip().endswith((".", "%")), (name, text)
     silent = {name for name, tell in SENTENCES.items() if not tell(tables, params)}
-    expected = {"cooling", "warming", "damage"} if not arms else set()
-    assert silent <= expected | {"cooling"}
-    assert not arms or "damage" not in silent
+    assert silent - {"cooling"} == (set() if arms else {"warming", "damage"})  # of cooling where no seed gets that far
 
 
 @pytest.mark.parametrize("module", [readings, readings_arms], ids=lambda module: module.__name__.rpartition(".")[2])

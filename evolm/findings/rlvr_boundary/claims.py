@@ -45,7 +45,7 @@ def _needs_algorithms(params: RlvrBoundaryParams) -> str | None:
 WORLD = "tiny models on one synthetic task; a seed redraws world, corpus, initialisation, problems and sampling"
 CORE = WORLD + "; the cue level core_cue"
 OURS = "not in the paper"
-OPEN = "the named models on the project's word problems alone; rows are problems"
+OPEN = "the named models on the problems of model_task alone; rows are problems"
 RANDOM = "a reward of coin tosses, at the best of its measured steps: training itself must not do it"
 FORMAT = "a reward for form, right or wrong, at the best of its measured steps: learning the form must not do it"
 RFT = "as many updates on the base's own correct samples: imitation must not do as much"
@@ -367,12 +367,12 @@ CLAIMS = (
     ),
     Claim(
         name="open-models-at-one",
-        statement="Open models answer short word problems at one sample.",
+        statement="Open models answer short problems with one sample.",
         paper=OURS,
         asks="us",
         kind="single_model",
         measure="open_models_at_one",
-        estimand="pass@1 at temperature 0.6, after four worked examples",
+        estimand="pass@1 at temperature 0.6",
         unit="share of problems",
         delta=0.0,
         scope=OPEN,

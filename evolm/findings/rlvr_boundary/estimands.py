@@ -221,6 +221,8 @@ def below_envelope(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
 
     Between an arm's checkpoints (the base is its step 0), coverage is interpolated over pass@1.
     """
+    if not params.temperatures:
+        return NO_EVIDENCE
     rows = curves(tables, [1, params.k_max])
     rows = rows[rows["cue"] == params.core_cue]
     middle = sorted(params.temperatures)[len(params.temperatures) // 2]
@@ -264,7 +266,7 @@ def imitation_ahead(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
 
 
 def open_models_at_one(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
-    """pass@1 of open models on word problems; bootstrap interval over problems."""
+    """pass@1 of open models; bootstrap interval over problems."""
     return _open_models(tables, 1)
 
 

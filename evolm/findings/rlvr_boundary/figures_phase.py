@@ -184,7 +184,7 @@ def algorithms(tables: Tables, params: RlvrBoundaryParams) -> Figure | Fragment:
 
 
 def open_models(tables: Tables, params: RlvrBoundaryParams) -> Figure | Fragment:
-    """pass@k of open models on word problems with intervals, beside what guessing would score."""
+    """pass@k of open models on their problems with intervals, beside what guessing would score."""
     rows = tables.get("open_models", pd.DataFrame())
     if rows.empty:
         words = "No open model was measured in this run: none is named, or its weights are not here."
@@ -202,7 +202,7 @@ def open_models(tables: Tables, params: RlvrBoundaryParams) -> Figure | Fragment
         for same in rows.loc[rows["quantity"] == "guess: majority answer", "value"].iloc[:1]:  # at every k
             axes.axhline(same, color=colour("ink"), ls="--", lw=1.3, label="guess: majority answer")
         ks = sorted(rows.loc[rows["quantity"] == "pass@k", "k"].unique())
-        axes.set(xscale="log", ylim=(-0.02, 1.02), xlabel="samples k", ylabel="pass@k, word problems")
+        axes.set(xscale="log", ylim=(-0.02, 1.02), xlabel="samples k", ylabel="pass@k")
         plain_ticks(axes.xaxis, ks if len(ks) < 7 else ks[::2])
         below(axes, 2)
 
@@ -211,12 +211,16 @@ def open_models(tables: Tables, params: RlvrBoundaryParams) -> Figure | Fragment
         name="rlvr-boundary-open-models",
         size=(7.2, 4.8),
         narrow_height=5.4,
-        alt="pass@k of open models on word problems against the number of samples k, with intervals over problems, and "
+        alt="pass@k of open models against the number of samples k, with intervals over problems, and "
         "curves of guessing.",
-        caption=f"The instrument on open models: {params.model_problems} word problems, {params.model_samples} samples each, "
-        "four worked examples in the prompt. Bands: 95 % bootstrap intervals over problems. 'Answer marginal' draws "
+        caption=f"The instrument on open models: {params.model_problems} problems ({_asked(params)}), "
+        f"{params.model_samples} samples each, prompt: {params.model_template}. Bands: 95 % bootstrap intervals over problems. 'Answer marginal' draws "
         "answers as often as they occur among the problems; 'majority answer' gives the most frequent one.",
     )
+
+
+def _asked(params: RlvrBoundaryParams) -> str:
+    return "short word problems of the project" if params.model_task == "words" else params.model_task
 
 
 def values(tables: Tables, params: RlvrBoundaryParams) -> Fragment:

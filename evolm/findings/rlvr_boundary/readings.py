@@ -135,12 +135,12 @@ def outside_of_all(tables: Tables, params: RlvrBoundaryParams) -> str:
         tables["levels"][["seed", "cue", "set", "problem", "method"]], on=["seed", "cue", "set", "problem"]
     )
     s = pass_at_k_from_p(rows["p"].to_numpy(float), params.k_max)
-    absent = rows["method"].to_numpy() == tables["levels"]["method"].max()
+    absent = rows["method"].to_numpy() == AutomatonSettings().absent
     room = float((np.where(absent, 0.0, 1 - s) - s * (1 - s)).mean())
     return (
-        "Of all problems the base covers nearly everything that it could ever solve: even a model that carries out every known "
-        f"method without a fault would have only {room:.1%} of them to itself beyond what a second draw gives. So the claim is "
-        "judged on problems of the rare method (below), where there is room."
+        f"Of all problems a model that carries out every known method without a fault would have {room:.1%} to itself beyond what a "
+        "second draw of the base gives: the base covers most of what it could ever solve. So the claim is judged on problems of the "
+        "rare method (below), where there is room."
     )
 
 
@@ -150,7 +150,7 @@ def valid(tables: Tables, params: RlvrBoundaryParams) -> str:
     right, sound = int(rows["correct"].sum()), int((rows["correct"] & rows["valid"]).sum())
     return (
         f"Of {right:,} right answers among {len(rows):,} graded samples of all arms, {sound:,} also announce the right method and have "
-        "every step right: an answer here is its own reasoning, so pass@k that counts valid reasoning only (CoT-Pass@K) is pass@k."
+        "every step right. An answer here is its own reasoning, so counting valid reasoning only (CoT-Pass@K) changes little or nothing."
     )
 
 
@@ -187,4 +187,4 @@ def open_models(tables: Tables, params: RlvrBoundaryParams) -> str:
     guess = (
         f" Answers drawn from those of the other problems reach {guesses.iloc[0]:.0%} with {k}." if len(guesses) else ""
     )
-    return "; ".join(parts) + f".{guess} So few problems say little: the intervals are over problems."
+    return "; ".join(parts) + f".{guess} The intervals are over problems."

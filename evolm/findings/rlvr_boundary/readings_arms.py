@@ -71,15 +71,15 @@ def damage(tables: Tables, params: RlvrBoundaryParams) -> str:
         for arm, name in (("random", "a coin for a reward"), ("format", "a reward for form"))
     )
     text = (
-        f"The two control rewards end at {told}; the base has {one['base'].mean():.1%} and {most['base'].mean():.0%}. Both wreck the "
-        "model at this learning rate: advantages that are scaled within a group are as large when a coin decides, and largest for the "
+        f"The two control rewards end at {told}; the base has {one['base'].mean():.1%} and {most['base'].mean():.0%}. "
+        "Neither reward says what is right, and both move the model as far: advantages that are scaled within a group are as large when a coin decides, and largest for the "
         "lone failure when nearly every form is right. So the claims take these controls at the best of their measured steps."
     )
     if (hinted := max(params.cues)) == params.core_cue:
         return text
     there = estimands.by_arm(tables, hinted, params.k_max)
     return (
-        f"{text} Damage is not what narrows at cue {params.core_cue:g}: the same training at cue {hinted:g} goes from "
+        f"{text} Whether such damage is what narrows at cue {params.core_cue:g} is told by the same training at cue {hinted:g}: there it goes from "
         f"{there['base'].mean():.0%} to {there['rl'].mean():.0%} at k = {params.k_max}."
     )
 
@@ -91,10 +91,11 @@ def perplexity(tables: Tables, params: RlvrBoundaryParams) -> str:
     nats = rows.assign(nats=np.log(rows["under_base"].astype(float))).groupby(["arm", "temperature"])["nats"].mean()
     cool = [t for arm, t in nats.index if arm == "base" and t < 1]
     malformed = 1 - rows.loc[(rows["arm"] == "base") & (rows["temperature"] == 1), "well_formed"].mean()
+    base, cooled, tuned = nats["base", 1.0], nats["base", cool[0]], nats["rl", 1.0]
     return (
-        f"Under the base, its own samples take {nats['base', 1.0]:.3f} nats per token ({malformed:.0%} of them are malformed), its samples "
-        f"at temperature {cool[0]:g} take {nats['base', cool[0]]:.3f}, and the tuned model's {nats['rl', 1.0]:.3f}: nearly all of the "
-        "difference is what cooling does as well."
+        f"Under the base, its own samples take {base:.3f} nats per token ({malformed:.0%} of them are malformed), its samples at temperature "
+        f"{cool[0]:g} take {cooled:.3f}, and the tuned model's {tuned:.3f}: cooling alone makes up {(base - cooled) / (base - tuned):.0%} of the "
+        "difference."
     )
 
 
