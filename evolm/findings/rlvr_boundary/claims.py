@@ -394,4 +394,29 @@ CLAIMS = (
 )
 
 #: Verdicts last seen and accepted, by preset; `evolm check` tells when a record says something else.
-EXPECTED: dict[str, dict[str, str]] = {}
+EXPECTED: dict[str, dict[str, str]] = {
+    "cpu": {
+        "gain-at-one": "reproduced",
+        "curves-cross": "reproduced",
+        "coverage-lost": "reproduced",
+        "inside-the-base": "reproduced",
+        "coverage-lost-unhinted": "reproduced",
+        "coverage-lost-hinted": "not reproduced",
+        "inside-the-base-hinted": "inconclusive",
+        "rare-method-found": "inconclusive",
+        "rare-method-lost": "inconclusive",
+        "longer-training-narrows": "reproduced",
+        "loss-beyond-cooling": "reproduced",
+        "loss-despite-warming": "reproduced",
+        "iteration-narrows": "reproduced",
+        "imitation-ahead": "reproduced",
+        "likely-under-base": "inconclusive",
+        "routing-by-the-cue": "reproduced",
+        "distillation-expands": "reproduced",
+        "efficiency-gap": "reproduced",
+        "algorithms-alike-at-one": "not run at this scale",
+        "algorithms-alike-at-many": "not run at this scale",
+        "open-models-at-one": "measured",
+        "open-models-at-many": "measured",
+    },
+}
