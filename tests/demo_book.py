@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from functools import cache
 from pathlib import Path
@@ -165,8 +166,13 @@ def make_root(folder: Path) -> Path:
         shutil.copyfile(root / name, folder / name)
     shutil.copytree(root / "book", folder / "book", ignore=shutil.ignore_patterns("__pycache__"))
     for page in (folder / "book").glob("*.md"):
-        page.write_text(page.read_text().replace("notebooks/superposition", "notebooks/demo"))
-    (folder / "_toc.yml").write_text((root / "_toc.yml").read_text().replace("superposition", "demo"))
+        page.write_text(re.sub(r"notebooks/[a-z-]+(?=[.)\n])", "notebooks/demo", page.read_text()))
+    lines = [
+        re.sub(r"notebooks/[a-z-]+", "notebooks/demo", line) for line in (root / "_toc.yml").read_text().splitlines()
+    ]
+    chapter = next(line for line in lines if "notebooks/demo" in line)
+    kept = [line for i, line in enumerate(lines) if line != chapter or i == lines.index(chapter)]
+    (folder / "_toc.yml").write_text("\n".join(kept) + "\n")
     return folder
 
 

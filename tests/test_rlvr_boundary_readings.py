@@ -188,7 +188,7 @@ def test_what_could_be_found_outside_among_all_problems_leaves_out_those_of_the_
     parts = [success({"base": base, "rl": one(1, 1, 1)}), success({"base": one(1.0)}, problems="rare")]
     tables = {"success": pd.concat(parts), "levels": pd.concat([levels(method=[0, 1, 6]), levels(method=[1], cue=1.0)])}
     room = (0.25 - 0.75 * 0.25 + 0.81 - 0.19 * 0.81 - 0.36 * 0.64) / 3
-    assert f"would have only {room:.1%} of them" in readings.outside_of_all(tables, parameters())
+    assert f"would have {room:.1%} to itself" in readings.outside_of_all(tables, parameters())
     assert f"{room:.1%}" == "16.3%"
 
 
@@ -315,7 +315,7 @@ def test_damage_tells_where_other_rewards_end_and_that_hinted_training_keeps_cov
     hinted = pd.concat([rows, success({"base": one(0.6), "rl": one(0.7, step=9)}, cue=1.0)])
     text = readings_arms.damage({"success": hinted}, parameters(cues=(0.5, 1.0)))
     assert text.startswith(alone)
-    assert text.endswith("the same training at cue 1 goes from 84% to 91% at k = 2.")
+    assert text.endswith("the same training at cue 1: there it goes from 84% to 91% at k = 2.")
 
 
 @pytest.mark.parametrize("missing", ["random", "format"])

@@ -144,7 +144,7 @@ PRESETS = {
     "cpu": Preset(
         description="core claims and controls at three cue levels, 8 seeds with a base model each",
         overrides={"seeds": 8, "rft_rounds": (1, 4), "models": ("smollm2-135m",)},
-        cpu_seconds=1730,
+        cpu_seconds=1700,
     ),
     "gpu": Preset(
         description="the phase diagram: eleven cue levels, six algorithms, KL, entropy and group sizes, longer RL",
