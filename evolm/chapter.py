@@ -42,6 +42,7 @@ class Chapter:
         self.preset = preset
         self.params = params
         self._record: Record | None = None
+        self._read: dict[str, dict[str, pd.DataFrame]] = {}
 
     @classmethod
     def open(cls, name: str, namespace: dict[str, Any]) -> Chapter:
@@ -106,7 +107,7 @@ class Chapter:
         """
         shown = []
         for record in self.largest_first[: None if fold else 1]:
-            drawn = draw(record.tables(), judging.params_of(self.finding, record))
+            drawn = draw(self._tables_of(record), judging.params_of(self.finding, record))
             mine = record is self.record
             if not mine and not isinstance(drawn, Fragment):
                 drawn = drawn.renamed("kept")
@@ -123,7 +124,13 @@ class Chapter:
     def leading(self) -> tuple[dict[str, pd.DataFrame], Params]:
         """Tables and parameters of the record that figures show first, for the sentences that read them."""
         record = self.largest_first[0]
-        return record.tables(), judging.params_of(self.finding, record)
+        return self._tables_of(record), judging.params_of(self.finding, record)
+
+    def _tables_of(self, record: Record) -> dict[str, pd.DataFrame]:
+        """The tables of a record, read and checked once per page."""
+        if record.key not in self._read:
+            self._read[record.key] = record.tables()
+        return self._read[record.key]
 
     @cached_property
     def freeze(self) -> Mapping[str, str]:

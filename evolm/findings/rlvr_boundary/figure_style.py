@@ -107,7 +107,7 @@ def cue_title(cue: float) -> str:
 def arms_of(tables: Tables, wanted: Sequence[str], cue: float | None = None) -> list[str]:
     """Those of `wanted` that the record has (at a cue level)."""
     rows = tables["success"]
-    there = set(rows["arm"] if cue is None else rows.loc[rows["cue"] == cue, "arm"])
+    there = set((rows if cue is None else rows[rows["cue"] == cue])["arm"].unique())
     return [arm for arm in wanted if arm in there]
 
 
