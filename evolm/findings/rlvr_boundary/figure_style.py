@@ -54,6 +54,8 @@ CHANCE = {
     "blind_search": ((0, (1, 1.2)), "blind search, well-formed"),
     "answer_guess": ((0, (5, 3)), "answer guess"),
 }
+#: Curves cross where the base leads by more than this: at a common ceiling, smaller leads are rounding.
+MARGIN = 0.005
 OPTIONS = {"kl=": "KL {}", "entropy=": "entropy {}", "group=": "group of {}"}
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from evolm.findings.rlvr_boundary.figure_style import (
     CHANCE,
+    MARGIN,
     STYLE,
     Tables,
     arms_of,
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 MOST = 1024
 KS = sorted({round(2 ** (i / 4)) for i in range(4 * MOST.bit_length() - 3)})
 TICKS = (1, 4, 16, 64, 256)
-#: Curves cross where the base leads by more than this: at a common ceiling, smaller leads are rounding.
-MARGIN = 0.005
 
 
 def passk_curves(tables: Tables, params: RlvrBoundaryParams) -> Figure:

@@ -9,16 +9,13 @@ import pandas as pd
 
 from evolm.findings.rlvr_boundary import estimands, published
 from evolm.findings.rlvr_boundary.base import RARE
+from evolm.findings.rlvr_boundary.figure_style import MARGIN, bayes, world
 from evolm.lm.passk import pass_at_k_from_p
-from evolm.lm.tasks.automaton_world import AutomatonSettings
-from evolm.lm.tasks.routing import bayes_routing
 
 if TYPE_CHECKING:
     from evolm.findings.rlvr_boundary.parameters import RlvrBoundaryParams
 
 Tables = dict[str, pd.DataFrame]
-#: A lead smaller than this is no lead: at the ceiling curves tie.
-MARGIN = 0.005
 FOUND = 0.5
 
 
@@ -73,10 +70,10 @@ def closed_form(tables: Tables, params: RlvrBoundaryParams) -> str:
     """Where finite reinforcement sits against Bayes-optimal routing by the cue."""
     parts = []
     for cue in params.cues:
-        bayes = estimands.bayes_level(tables, cue).mean()
+        formula = estimands.bayes_level(tables, cue).mean()
         one, many = (estimands.by_arm(tables, cue, k)["rl"].mean() for k in (1, params.k_max))
         parts.append(
-            f"at cue {cue:g} the formula gives {bayes:.0%}, and the tuned models have {one:.0%} at k = 1 and {many:.0%} at "
+            f"at cue {cue:g} the formula gives {formula:.0%}, and the tuned models have {one:.0%} at k = 1 and {many:.0%} at "
             f"k = {params.k_max}"
         )
     right, wrong = routed(tables, params)
@@ -102,7 +99,7 @@ def routed(tables: Tables, params: RlvrBoundaryParams) -> tuple[tuple[float, flo
 
 def rare(tables: Tables, params: RlvrBoundaryParams) -> str:
     """In how many seeds the rarely used method was found, what lies outside the base there, and what the formula says."""
-    threshold = bayes_routing(AutomatonSettings(emit_start=True, answer_states=8)).thresholds[RARE]
+    threshold = bayes(params.core_cue).thresholds[RARE]  # of the prior alone, so of no cue in particular
     k, parts = params.k_max, []
     for cue in params.cues:
         wide = estimands.by_arm(tables, cue, k, "rare")
@@ -135,7 +132,7 @@ def outside_of_all(tables: Tables, params: RlvrBoundaryParams) -> str:
         tables["levels"][["seed", "cue", "set", "problem", "method"]], on=["seed", "cue", "set", "problem"]
     )
     s = pass_at_k_from_p(rows["p"].to_numpy(float), params.k_max)
-    absent = rows["method"].to_numpy() == AutomatonSettings().absent
+    absent = rows["method"].to_numpy() == world().absent
     room = float((np.where(absent, 0.0, 1 - s) - s * (1 - s)).mean())
     return (
         f"Of all problems a model that carries out every known method without a fault would have {room:.1%} to itself beyond what a "
