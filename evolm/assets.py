@@ -15,6 +15,7 @@ import functools
 import hashlib
 import json
 import tomllib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,6 +116,18 @@ def status() -> list[dict[str, Any]]:
         }
         for a in registry().values()
     ]
+
+
+def readable(models: Iterable[str]) -> list[str]:
+    """Those of `models` (asset names, folders, hub ids) that need no fetching first: a chapter never downloads one."""
+    absent = {row["name"] for row in status() if not row["present"]}
+    return [name for name in models if name not in absent]
+
+
+def presence(models: Sequence[str]) -> dict[str, str]:
+    """Which of `models` are here, for a record's key: one made without a model is another record."""
+    here = readable(models)
+    return {name: "here" if name in here else "absent" for name in models}
 
 
 def path(name: str) -> Path:

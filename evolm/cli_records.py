@@ -20,7 +20,7 @@ from evolm.cli_output import (
     record_named,
     say,
 )
-from evolm.finding import FIRST_REPORT_SEED, findings
+from evolm.finding import findings
 
 if TYPE_CHECKING:
     from evolm.record import Record
@@ -148,7 +148,8 @@ def _check_kept(record: Record) -> None:
     params = judging.params_of(finding, record)
     if judging.has_development_seeds(params):
         raise ValueError(
-            f"record {record.key} is not kept: {judging.DEVELOPMENT}; run it with -p first_seed={FIRST_REPORT_SEED}"
+            f"record {record.key} is not kept: {judging.DEVELOPMENT}; run it with "
+            f"-p first_seed={judging.first_report_seed(params)}"
         )
     if judging.preset_of(finding, record) is None:
         preset, differs = describe.nearest_preset(finding, params)

@@ -13,7 +13,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 from evolm import describe, judging, paths
-from evolm.finding import FIRST_REPORT_SEED, Finding, Params
+from evolm.finding import Finding, Params
 from evolm.machine import started
 from evolm.terminal import count
 
@@ -99,7 +99,7 @@ def cautions(finding: Finding, params: Params) -> list[str]:
     if params.seeds < MIN_SEEDS:
         found.append(f"{count(params.seeds, 'seed')} cannot decide a claim; at least {MIN_SEEDS} are needed")
     if judging.has_development_seeds(params):
-        found.append(f"{judging.DEVELOPMENT}: report seeds start at {FIRST_REPORT_SEED}")
+        found.append(f"{judging.DEVELOPMENT}: report seeds start at {judging.first_report_seed(params)}")
     silent = [(reason, claim.name) for claim in finding.claims if (reason := claim.cannot_speak(params))]
     for reason, group in groupby(sorted(silent), key=lambda pair: pair[0]):
         names = [name for _, name in group]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from evolm import paths
-from evolm.finding import FIRST_REPORT_SEED, PRESET_NAMES, Finding, Params
+from evolm.finding import PRESET_NAMES, Finding, Params
 
 if TYPE_CHECKING:
     from evolm.record import Record
@@ -58,8 +58,13 @@ def verdicts(finding: Finding, record: Record) -> list[Verdict]:
 
 
 def has_development_seeds(params: Params) -> bool:
-    """Whether any seed of a run lies below `FIRST_REPORT_SEED`."""
-    return any(seed < FIRST_REPORT_SEED for seed in params.seed_list)
+    """Whether any seed of a run lies below the finding's first report seed."""
+    return min(params.seed_list) < first_report_seed(params)
+
+
+def first_report_seed(params: Params) -> int:
+    """Where a finding's report seeds start: the default of its own `first_seed`."""
+    return int(type(params).model_fields["first_seed"].default)
 
 
 def _undecided(verdict: Verdict) -> Verdict:

@@ -19,10 +19,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from evolm import judging, paths
+from evolm import assets, judging, paths
 from evolm.finding import ParameterError
 from evolm.findings.rlvr_boundary import FINDING, base, estimands, experiment
-from evolm.findings.rlvr_boundary.arms import Arm, control_arms, main_arms, sweep_arms, tune
+from evolm.findings.rlvr_boundary.arms import Arm, control_arms, main_arms, reinforce_settings, sweep_arms, tune
 from evolm.findings.rlvr_boundary.measure import PERPLEXITY_PROBLEMS, TOLERANCE, Bench, perplexity
 from evolm.instruments.passk import measure_models
 from evolm.lm.certify import certified
@@ -278,8 +278,15 @@ def test_the_sweeps_keep_the_number_of_samples_per_step() -> None:
     sizes = {arm.name: arm.options for arm in sweep_arms(params) if "group_size" in arm.options}
     assert {o["group_size"] * o["prompts_per_step"] for o in sizes.values()} == {512}
     assert set(sizes) == {"rl-group=8", "rl-group=64"}
-    algorithms = [arm.options["algorithm"] for arm in sweep_arms(params) if "algorithm" in arm.options]
-    assert [params.algorithms[0], *algorithms] == list(params.algorithms)
+
+
+def test_algorithms_are_compared_at_several_updates_per_rollout_so_that_clips_can_act() -> None:
+    params: Any = FINDING.resolve("gpu")
+    compared = [arm for arm in sweep_arms(params) if "algorithm" in arm.options]
+    assert [arm.options["algorithm"] for arm in compared] == list(params.algorithms)
+    settings = [reinforce_settings(params, SEED, **arm.options) for arm in compared]
+    assert {one.updates_per_step for one in settings} == {4}
+    assert reinforce_settings(params, SEED).updates_per_step == 1
 
 
 def test_fine_tuning_on_own_samples_without_a_right_one_leaves_the_model_as_it_is() -> None:
@@ -400,6 +407,7 @@ def test_the_kept_base_leaves_room_to_gain_at_one_sample_and_to_lose_at_many(cue
     [
         ({"cue": [0.5]}, "did you mean 'cues'"),
         ({"cues": [0.5, 0.5]}, "cues = .* names a value twice"),
+        ({"algorithms": ["grpo", "rloo"], "compared_updates": 5}, "compared_updates = 5 must divide the 4 prompts"),
         ({"algorithms": ["grpo", "grpo"]}, "algorithms = .* names a value twice"),
         ({"algorithms": ["gpro"]}, "algorithms.0 = 'gpro' is refused.*'grpo'"),
         ({"cues": [0.0, 1.0]}, "core_cue = 0.5 is not among the cues"),
@@ -449,7 +457,7 @@ def test_presets_report_fresh_seeds_and_core_claims_can_speak_at_cpu() -> None:
     for preset in FINDING.presets:
         assert not judging.has_development_seeds(FINDING.resolve(preset)), preset
         assert min(FINDING.resolve(preset).seed_list) == 2000, preset  # the claims were written on those below
-    assert judging.has_development_seeds(FINDING.resolve("smoke", first_seed=0))
+    assert judging.has_development_seeds(FINDING.resolve("smoke", first_seed=1999))
     params: Any = FINDING.resolve("cpu")
     assert [claim.name for claim in FINDING.claims if claim.core and claim.cannot_speak(params)] == []
     assert list(params.seed_list) == list(range(2000, 2008))
@@ -460,7 +468,7 @@ def test_presets_report_fresh_seeds_and_core_claims_can_speak_at_cpu() -> None:
 def test_open_models_that_are_not_here_make_no_unit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EVOLM_CACHE", str(tmp_path))
     params = parameters(models=["smollm2-135m", "./mine"])
-    if "smollm2-135m" in experiment.available(params):
+    if "smollm2-135m" in assets.readable(params.models):
         pytest.skip("the asset lies outside the cache here")
     names = [unit.arguments.get("model") for unit in experiment.units(params, "cpu")]
     assert [name for name in names if name] == ["./mine"]

@@ -30,8 +30,8 @@ from evolm.plotting import Figure, theme
 Tables = dict[str, pd.DataFrame]
 FIGURES: tuple[Callable[[Tables, Any], Figure | Fragment], ...] = (
     curves.passk_curves, curves.explorer, methods.usage, methods.rare_method, problems.histograms,
-    problems.solvable_sets, problems.perplexities, frontiers.frontier, frontiers.frontier_ends,
-    frontiers.over_training, phase.phase_lines, phase.phase_map, phase.algorithms, phase.open_models, phase.values,
+    problems.solvable_sets, problems.perplexities, frontiers.frontier,
+    frontiers.over_training, phase.phase_lines, phase.phase_map, phase.algorithms, phase.open_models,
 )  # fmt: skip
 RECORDS: dict[str, dict[str, Any]] = {
     "one seed, two cues, no distillation": {"seeds": 1, "cues": (0.5, 1.0), "distil_steps": 0, "checkpoints": (20,)},
@@ -142,12 +142,17 @@ def test_a_run_without_a_map_or_variants_says_so_in_a_sentence(drawn_once: None)
 
 
 def test_curves_cross_where_the_base_leads_by_the_margin_and_ties_do_not_count() -> None:
-    ks = [1, 2, 4, 8]
-    base = pd.DataFrame({"k": ks, "arm": "base", "value": [0.1, 0.3, 0.5, 0.9]})
-    assert curves.crossover(pd.concat([base, base.assign(arm="rl", value=[0.4, 0.4, 0.498, 0.5])])) == 8
-    assert curves.crossover(pd.concat([base, base.assign(arm="rl", value=[0.4, 0.5, 0.9, 0.898])])) is None
-    assert curves.crossover(pd.concat([base, base.assign(arm="rl", value=[0.1, 0.2, 0.2, 0.2])])) is None
-    assert curves.crossover(base) is None
+    ks = estimands.KS
+    base = pd.DataFrame({"k": ks, "arm": "base", "value": np.linspace(0.1, 0.9, len(ks))})
+
+    def against(tuned: Any) -> int | None:
+        return curves.crossing(pd.concat([base, base.assign(arm="rl", value=tuned)]))
+
+    flat = np.full(len(ks), 0.5)
+    assert against(flat) == next(k for k, p in zip(ks, base["value"], strict=True) if p > 0.505)
+    assert against(np.maximum(flat, base["value"])) is None  # equal from where they meet
+    assert against(base["value"] - 0.05) is None  # behind at every k: nothing to be overtaken
+    assert curves.crossing(base) is None
 
 
 def test_chance_curves_are_means_over_test_problems() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 
 from torch import Tensor
@@ -43,6 +44,27 @@ class Cache:
         if store is not None:
             grown[:, :, : self.length] = store[:, :, : self.length]
         return grown
+
+    def move(self, source: Tensor, target: Tensor) -> None:
+        """Write the rows `source` over the rows `target`, in place."""
+        for store in (*self.keys, *self.values, self.padding):
+            if store is not None and len(target):
+                store[target] = store[source]
+
+    def first(self, rows: int) -> Cache:
+        """The first `rows` as a view: what is written there is written here, until the view has to grow."""
+        view = copy.copy(self)
+        view.rows = rows
+        view.keys, view.values = (
+            [None if store is None else store[:rows] for store in stores] for stores in (self.keys, self.values)
+        )
+        view.padding = None if self.padding is None else self.padding[:rows]
+        return view
+
+    def shares_memory_with(self, other: Cache) -> bool:
+        """Whether the two still are views of one store."""
+        mine, theirs = self.keys[0], other.keys[0]
+        return mine is not None and theirs is not None and mine.data_ptr() == theirs.data_ptr()
 
     def select(self, rows: Tensor) -> Cache:
         """A cache of the given rows (any number of times each): to retire, to repeat and to branch."""

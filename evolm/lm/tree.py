@@ -9,7 +9,6 @@ lock-step rows plus copies of the cache where it is not.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
@@ -186,10 +185,7 @@ def moved(branch: Branch) -> Branch:
     order = first.masked_scatter(~stays, number[others])
     target = (~stays).nonzero()[:, 0]
     # No row is overwritten before it was read: a parent below `rows` stays, and those above are not written to.
-    source = parent[order[target]]
-    for store in (*cache.keys, *cache.values, cache.padding):
-        if store is not None and len(target):
-            store[target] = store[source]
+    cache.move(parent[order[target]], target)
     prefixes = prefixes[order]
     prefixes.parent = number
     return Branch(prefixes, cache)
@@ -201,12 +197,9 @@ def step_first(decoder: Decoder, tokens: Tensor, cache: Any) -> tuple[Any, Tenso
     if rows == cache.rows:
         logits = decoder.step(tokens, cache)
         return cache, logits
-    used = copy.copy(cache)
-    used.rows = rows
-    used.keys, used.values = ([store[:rows] for store in stores] for stores in (cache.keys, cache.values))
-    used.padding = None if cache.padding is None else cache.padding[:rows]
+    used = cache.first(rows)
     logits = decoder.step(tokens, used)
-    if used.keys[0].data_ptr() != cache.keys[0].data_ptr():  # it had to grow, by which it left the spare rows behind
+    if not used.shares_memory_with(cache):  # it had to grow, by which it left the spare rows behind
         return used, logits
     cache.length = used.length
     return cache, logits

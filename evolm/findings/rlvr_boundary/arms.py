@@ -62,9 +62,10 @@ def control_arms(params: RlvrBoundaryParams) -> list[Arm]:
 
 
 def sweep_arms(params: RlvrBoundaryParams) -> list[Arm]:
-    """At the core cue: other algorithms, KL, entropy and group sizes."""
+    """At the core cue: algorithms, KL, entropy and group sizes. Algorithms take several updates per rollout."""
     batch = params.prompts_per_step * params.group_size
-    arms = [Arm(f"rl-{name}", "rl", {"algorithm": name}) for name in params.algorithms[1:]]
+    compared = params.algorithms if len(params.algorithms) > 1 else ()
+    arms = [Arm(f"rl-{name}", "rl", {"algorithm": name, "mini_batches": params.compared_updates}) for name in compared]
     arms += [Arm(f"rl-kl={value:g}", "rl", {"kl_coef": value}) for value in params.kl_coefs]
     arms += [Arm(f"rl-entropy={value:g}", "rl", {"entropy_coef": value}) for value in params.entropy_coefs]
     sizes = [(size, {"group_size": size, "prompts_per_step": batch // size}) for size in params.group_sizes]

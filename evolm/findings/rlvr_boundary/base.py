@@ -2,9 +2,7 @@
 
     task, model = base_model(params, seed)        # trained once per seed and kept in the cache
 
-    python -m evolm.findings.rlvr_boundary.base data/checkpoints/rlvr-boundary
-
-The second form makes the small base model that travels with the project. Pre-training shows clean chains whose method
+Pre-training shows clean chains whose method
 the prompt names; continued pre-training hides the method behind a cue that its writers follow a quarter of the time,
 so the model knows every method and not which one to use. One method (5) is almost never used unasked; another is
 absent altogether.
@@ -13,8 +11,6 @@ absent altogether.
 from __future__ import annotations
 
 import hashlib
-import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -101,20 +97,3 @@ def _key(params: RlvrBoundaryParams, seed: int, device: str) -> str:
     fields = ("width", "layers", "pretrain_steps", "continue_steps", "rare_prior", "core_cue")
     chosen: dict[str, Any] = {name: getattr(params, name) for name in fields}
     return sha256(canonical_json({**chosen, "seed": seed, "device": device, "sources": source_closure(__name__)}))[:16]
-
-
-def main() -> None:
-    """Make the kept base model again, in the folder named on the command line."""
-    from evolm.findings.rlvr_boundary.parameters import RlvrBoundaryParams
-
-    params = RlvrBoundaryParams(base="kept")
-    task = task_of(params, KEPT_SEED, params.core_cue)
-    result = train(params, task, KEPT_SEED)
-    folder = Path(sys.argv[1])
-    print(
-        json.dumps({"folder": str(folder), "id": save_checkpoint(folder, result.model, task.tokenizer, result.lineage)})
-    )
-
-
-if __name__ == "__main__":
-    main()

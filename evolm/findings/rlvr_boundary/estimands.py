@@ -7,8 +7,8 @@ noise, and what two independent sets of k samples would solve follows in the sam
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -20,12 +20,22 @@ if TYPE_CHECKING:
 
 Tables = dict[str, pd.DataFrame]
 NO_EVIDENCE = pd.DataFrame()
+#: The largest k of a curve, and the grid up to it.
+MOST = 1024
+KS = sorted({round(2 ** (i / 6)) for i in range(6 * MOST.bit_length() - 5)})
+#: Curves cross where the base leads by more than this: at a common ceiling, smaller leads are rounding.
+MARGIN = 0.005
 
 
-def curves(tables: Tables, ks: list[int], problems: str = "test") -> pd.DataFrame:
-    """pass@k of every model: seed, cue, arm, step, temperature, k, value."""
-    rows = tables["success"]
-    rows = rows[rows["set"] == problems]
+def curves(tables: Tables, ks: Sequence[int], problems: str = "test", **where: Any) -> pd.DataFrame:
+    """pass@k of every model: seed, cue, arm, step, temperature, k, value.
+
+    `where` keeps the rows whose columns hold a value or one of a list, as in `cue=0.5, arm=["base", "rl"]`: to select
+    first keeps the work small where there are many arms and cue levels.
+    """
+    ks, rows = list(ks), tables["success"]
+    for column, value in {"set": problems, **where}.items():
+        rows = rows[rows[column].isin(value if isinstance(value, list) else [value])]
     keys = ["seed", "cue", "arm", "step", "temperature"]
     p = rows["p"].to_numpy(float)
     columns = pd.DataFrame(pass_at_k_from_p(p[:, None], np.array(ks)), columns=ks, index=rows.index)
@@ -40,8 +50,7 @@ def final(rows: pd.DataFrame) -> pd.DataFrame:
 
 def by_arm(tables: Tables, cue: float, k: int, problems: str = "test") -> pd.DataFrame:
     """pass@k at temperature 1 and the last step: seeds down, arms across."""
-    rows = final(curves(tables, [k], problems))
-    rows = rows[(rows["cue"] == cue) & (rows["temperature"] == 1)]
+    rows = final(curves(tables, [k], problems, cue=cue, temperature=1))
     return rows.pivot(index="seed", columns="arm", values="value")
 
 
@@ -49,6 +58,13 @@ def tall(wide: pd.DataFrame, arms: list[str]) -> pd.DataFrame:
     """Columns seed, arm, value, for the arms there are."""
     there = [arm for arm in arms if arm in wide]
     return wide[there].melt(ignore_index=False, var_name="arm").dropna().reset_index()
+
+
+def crossing_k(base: np.ndarray, tuned: np.ndarray) -> int | None:
+    """The first k at which the base is ahead by `MARGIN` after the tuned model was; both are pass@k over `KS`."""
+    behind, led = base - tuned > MARGIN, np.maximum.accumulate(tuned - base) > MARGIN
+    found = np.flatnonzero(behind & led)
+    return KS[found[0]] if len(found) else None
 
 
 def gain(tables: Tables, cue: float, k: int = 1, problems: str = "test") -> pd.DataFrame:
@@ -70,8 +86,7 @@ def crossing(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
 def _rewards(
     tables: Tables, params: RlvrBoundaryParams, of: Callable[[pd.DataFrame, pd.DataFrame], pd.DataFrame]
 ) -> pd.DataFrame:
-    rows = curves(tables, [1, params.k_max])
-    rows = rows[(rows["cue"] == params.core_cue) & (rows["temperature"] == 1)]
+    rows = curves(tables, [1, params.k_max], cue=params.core_cue, temperature=1)
     base = rows[rows["arm"] == "base"].pivot(index="seed", columns="k", values="value")
     found = []
     for arm in {"rl", "random", "format"} & set(rows["arm"]):
@@ -141,8 +156,7 @@ def solvable_sets(tables: Tables, params: RlvrBoundaryParams, cue: float, proble
 
 def narrowing(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
     """Coverage at the first checkpoint less coverage at the last step, at the core cue and at the highest."""
-    rows = curves(tables, [params.k_max])
-    rows = rows[(rows["arm"] == "rl") & (rows["temperature"] == 1)]
+    rows = curves(tables, [params.k_max], arm="rl", temperature=1)
     order = rows.sort_values("step").groupby(["seed", "cue"])
     if (order["step"].nunique() < 2).all():
         return NO_EVIDENCE
@@ -191,8 +205,7 @@ def distilled(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
 def efficiency_gap(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
     """The base's coverage less an arm's pass@1 (the paper's sampling-efficiency gap)."""
     most = by_arm(tables, params.core_cue, params.k_max)["base"]
-    rows = curves(tables, [1])
-    named = rows[(rows["cue"] == params.core_cue) & (rows["arm"] == "named")]
+    named = curves(tables, [1], cue=params.core_cue, arm="named")
     one = by_arm(tables, params.core_cue, 1).assign(named=named.groupby("seed")["value"].max())
     return tall(-one.sub(most, axis=0), ["rl", "named"])
 
@@ -206,14 +219,21 @@ def iteration(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
 
 def algorithms_gain(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
     """pass@1 of every algorithm at the core cue."""
-    names = ["rl", *(f"rl-{name}" for name in params.algorithms[1:])]
-    return tall(by_arm(tables, params.core_cue, 1), names) if len(names) > 1 else NO_EVIDENCE
+    return _compared(tables, params, 1)
 
 
 def algorithms_coverage(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
     """Coverage of every algorithm at the core cue."""
-    names = ["rl", *(f"rl-{name}" for name in params.algorithms[1:])]
-    return tall(by_arm(tables, params.core_cue, params.k_max), names) if len(names) > 1 else NO_EVIDENCE
+    return _compared(tables, params, params.k_max)
+
+
+def _compared(tables: Tables, params: RlvrBoundaryParams, k: int) -> pd.DataFrame:
+    """The chapter's algorithm as `rl`, at as many updates per rollout as the others."""
+    names = [f"rl-{name}" for name in params.algorithms]
+    if len(names) < 2:
+        return NO_EVIDENCE
+    wide = by_arm(tables, params.core_cue, k)
+    return tall(wide[[name for name in names if name in wide]].rename(columns={names[0]: "rl"}), ["rl", *names])
 
 
 def below_envelope(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
@@ -223,8 +243,7 @@ def below_envelope(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
     """
     if not params.temperatures:
         return NO_EVIDENCE
-    rows = curves(tables, [1, params.k_max])
-    rows = rows[rows["cue"] == params.core_cue]
+    rows = curves(tables, [1, params.k_max], cue=params.core_cue)
     middle = sorted(params.temperatures)[len(params.temperatures) // 2]
     found = []
     for seed, part in rows.groupby("seed"):
@@ -248,8 +267,7 @@ def _at(path: pd.DataFrame, pass_at_1: float, k_max: int) -> float:
 
 def warmed(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
     """The base's coverage less the tuned model's best over sampling temperatures."""
-    rows = final(curves(tables, [params.k_max]))
-    rows = rows[rows["cue"] == params.core_cue]
+    rows = final(curves(tables, [params.k_max], cue=params.core_cue))
     best = rows.groupby(["seed", "arm"])["value"].max().unstack("arm")
     base = rows[rows["temperature"] == 1].pivot(index="seed", columns="arm", values="value")["base"]
     return tall(-best.sub(base, axis=0), ["rl", "rft"])

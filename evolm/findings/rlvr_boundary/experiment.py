@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from evolm import paths
+from evolm import assets, paths
 from evolm.findings.rlvr_boundary.arms import Arm, control_arms, main_arms, sweep_arms, tune
 from evolm.findings.rlvr_boundary.base import RARE, base_model, kept_base, task_of, weights_of
 from evolm.findings.rlvr_boundary.measure import Bench
@@ -38,7 +38,7 @@ def units(params: RlvrBoundaryParams, device: str) -> list[Unit]:
         found += [_unit(name, params, arms, seed, params.core_cue) for name, arms in parts.items() if arms]
     return found + [
         Unit(name=f"model_{i}", arguments={"kind": "model", "model": name}, cost=2e5)
-        for i, name in enumerate(available(params))
+        for i, name in enumerate(assets.readable(params.models))
     ]
 
 
@@ -150,13 +150,5 @@ def open_model(params: RlvrBoundaryParams, name: str, device: str) -> pd.DataFra
 
 def key_data(params: RlvrBoundaryParams) -> dict[str, str]:
     """The kept base model where a run starts from it, and which open models are here to be measured."""
-    here = {name: "here" if name in available(params) else "absent" for name in params.models}
-    return here | ({"base": weights_of(kept_base())} if params.base == "kept" else {})
-
-
-def available(params: RlvrBoundaryParams) -> list[str]:
-    """The models of `params` that can be read now: a chapter never downloads an asset."""
-    from evolm import assets
-
-    absent = {row["name"] for row in assets.status() if not row["present"]}
-    return [name for name in params.models if name not in absent]
+    kept = {"base": weights_of(kept_base())} if params.base == "kept" else {}
+    return assets.presence(params.models) | kept

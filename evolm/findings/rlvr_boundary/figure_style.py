@@ -10,6 +10,7 @@ import pandas as pd
 from evolm.findings.rlvr_boundary import estimands
 from evolm.lm.tasks.automaton_world import AutomatonSettings
 from evolm.lm.tasks.routing import BayesRouting, bayes_routing
+from evolm.panels import below, each, outer_labels
 from evolm.plotting import colour
 
 if TYPE_CHECKING:
@@ -54,8 +55,6 @@ CHANCE = {
     "blind_search": ((0, (1, 1.2)), "blind search, well-formed"),
     "answer_guess": ((0, (5, 3)), "answer guess"),
 }
-#: Curves cross where the base leads by more than this: at a common ceiling, smaller leads are rounding.
-MARGIN = 0.005
 OPTIONS = {"kl=": "KL {}", "entropy=": "entropy {}", "group=": "group of {}"}
 
 
@@ -77,17 +76,6 @@ def look(arm: str) -> Look:
 def algorithm(name: str) -> str:
     """An algorithm as its authors write it."""
     return {"remax": "ReMax"}.get(name, name.upper())
-
-
-def passk(tables: Tables, ks: Sequence[int], problems: str = "test", **where: Any) -> pd.DataFrame:
-    """`estimands.curves` of the rows where columns hold a value or one of a list, as in `cue=0.5, arm=["base", "rl"]`.
-
-    Selecting first keeps the work small where there are many arms and cue levels.
-    """
-    rows = tables["success"]
-    for column, value in where.items():
-        rows = rows[rows[column].isin(value if isinstance(value, list) else [value])]
-    return estimands.curves({"success": rows}, list(ks), problems)
 
 
 def last(rows: pd.DataFrame) -> pd.DataFrame:
@@ -148,38 +136,6 @@ def band(
         axes.fill_between(mean.index, by.min(), by.max(), color=colour(shown.shade), alpha=fill, lw=0)
     marker = {"marker": shown.marker} if markers else {}
     axes.plot(mean.index, mean, **{"label": shown.label, **shown.line_style(), **marker, **more})
-
-
-def each(panels: Any) -> list[Any]:
-    """The panels as a list: a figure of one panel gets it bare."""
-    return panels if isinstance(panels, list) else [panels]
-
-
-def is_narrow(axes: Any) -> bool:
-    """Whether this is the drawing for a phone."""
-    return bool(axes.figure.get_figwidth() < 5)
-
-
-def below(panels: Any, columns: int = 2, narrow: int = 1) -> None:
-    """One legend under all panels, every entry once, whichever panel it came from."""
-    entries: dict[str, Any] = {}
-    for axes in each(panels):
-        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
-            entries.setdefault(label, handle)
-    axes = each(panels)[0]
-    ncols = narrow if is_narrow(axes) else columns
-    axes.figure.legend(list(entries.values()), list(entries), loc="outside lower center", ncols=ncols)
-
-
-def outer_labels(panels: Any, xlabel: str, ylabel: str) -> None:
-    """Axis titles where they are needed: y once per row, x once per column."""
-    panels = each(panels)
-    for axes in panels:
-        alone = is_narrow(axes)
-        if alone or axes is panels[0]:
-            axes.set_ylabel(ylabel)
-        if not alone or axes is panels[-1]:
-            axes.set_xlabel(xlabel)
 
 
 def seeds_of(params: RlvrBoundaryParams) -> str:

@@ -9,19 +9,17 @@ from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
 from evolm.findings.rlvr_boundary import published
+from evolm.findings.rlvr_boundary.estimands import curves
 from evolm.findings.rlvr_boundary.figure_style import (
     Tables,
     arms_of,
-    below,
     cue_title,
     cues_of,
-    each,
     look,
-    outer_labels,
-    passk,
     rounds_of,
     seeds_of,
 )
+from evolm.panels import below, outer_labels
 from evolm.plotting import Figure, colour, figure, plain_ticks, sequential
 
 if TYPE_CHECKING:
@@ -59,28 +57,11 @@ def frontier(tables: Tables, params: RlvrBoundaryParams) -> Figure:
     )  # fmt: skip
 
 
-def frontier_ends(tables: Tables, params: RlvrBoundaryParams) -> Figure:
-    """The same at the lowest and the highest cue, the main arms only."""
-    ends = [cue for cue in cues_of(params) if cue != params.core_cue] or [params.core_cue]
-    points = _points(tables, params, ends, ["named", "rft"])
-
-    def draw(panels: Any) -> None:
-        for axes, cue in zip(each(panels), ends, strict=True):
-            axes.set(xlim=(-0.03, 1.0), ylim=(-0.03, 1.04), title=cue_title(cue))
-            _one(axes, points[cue], params.k_max)
-        _finish(panels, params)
-
-    return _figure(
-        draw, params, name="rlvr-boundary-frontier-ends", panels=len(ends), size=(7.8, 4.8),
-        narrow_height=3.4 * len(ends) + 1.6, caption_end="",
-    )  # fmt: skip
-
-
 def _points(
     tables: Tables, params: RlvrBoundaryParams, cues: list[float], more: list[str]
 ) -> dict[float, dict[str, Any]]:
     """By cue and arm, pass@1 and coverage of every seed and place on the arm's path (temperature, step)."""
-    rows = passk(tables, [1, params.k_max], cue=cues, arm=["base", "rl", *more])
+    rows = curves(tables, [1, params.k_max], cue=cues, arm=["base", "rl", *more])
     cool = min((1.0, *params.temperatures))
     named = (rows["arm"] != "named") | (rows["temperature"] == cool)
     start = rows[(rows["arm"] == "base") & (rows["temperature"] == 1)].assign(arm="rl")
@@ -153,7 +134,7 @@ def _figure(draw: Any, params: RlvrBoundaryParams, *, caption_end: str, **how: A
 def over_training(tables: Tables, params: RlvrBoundaryParams) -> Figure:
     """pass@1 and coverage against the step of reinforcement, a line per cue; the paper's own trend beside them."""
     cues = cues_of(params)
-    rows = passk(tables, [1, params.k_max], cue=cues, arm=["base", "rl"], temperature=1.0)
+    rows = curves(tables, [1, params.k_max], cue=cues, arm=["base", "rl"], temperature=1.0)
     steps = sorted(rows["step"].unique())
     steps_there, (one, many) = list(PAPER), zip(*PAPER.values(), strict=True)
 

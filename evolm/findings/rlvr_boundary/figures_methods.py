@@ -8,24 +8,21 @@ import numpy as np
 import pandas as pd
 
 from evolm.findings.rlvr_boundary.base import RARE
+from evolm.findings.rlvr_boundary.estimands import curves
 from evolm.findings.rlvr_boundary.figure_style import (
     CHANCE,
     STYLE,
     Tables,
     bayes,
-    below,
     cue_title,
     cues_of,
-    each,
-    is_narrow,
     last,
     listed,
-    outer_labels,
-    passk,
     per_cue,
     world,
 )
 from evolm.findings.rlvr_boundary.figures_passk import chance_curves
+from evolm.panels import below, each, is_narrow, outer_labels
 from evolm.plotting import Figure, colour, figure, plain_ticks, sequential
 
 if TYPE_CHECKING:
@@ -134,8 +131,8 @@ def _stack(axes: Any, place: int, shares: pd.DataFrame | None, names: list[str])
 def rare_method(tables: Tables, params: RlvrBoundaryParams) -> Figure:
     """Coverage of the problems that need the rarely used method over training: every seed a line."""
     cues = cues_of(params)
-    rows = passk(tables, [params.k_max], "rare", cue=cues, arm=["base", "rl"], temperature=1.0)
-    after = last(passk(tables, [params.k_max], "rare", cue=cues, arm="rft"))
+    rows = curves(tables, [params.k_max], "rare", cue=cues, arm=["base", "rl"], temperature=1.0)
+    after = last(curves(tables, [params.k_max], "rare", cue=cues, arm="rft"))
     end = params.rl_steps * 1.14
     ended = last(rows[rows["arm"] == "rl"]).set_index(["cue", "seed"])["value"]
     started = rows[rows["arm"] == "base"].set_index(["cue", "seed"])["value"]

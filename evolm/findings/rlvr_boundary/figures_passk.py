@@ -7,45 +7,41 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from evolm.findings.rlvr_boundary.estimands import KS, MARGIN, MOST, crossing_k, curves
 from evolm.findings.rlvr_boundary.figure_style import (
     CHANCE,
-    MARGIN,
     STYLE,
     Tables,
     arms_of,
     band,
-    below,
     cue_title,
     cues_of,
     known_share,
     last,
     listed,
     look,
-    passk,
     per_cue,
     seeds_of,
 )
 from evolm.lm.passk import pass_at_k_from_p
+from evolm.panels import below
 from evolm.plotting import Figure, colour, figure, interactive, plain_ticks, sequential
 
 if TYPE_CHECKING:
     from evolm.findings.rlvr_boundary.parameters import RlvrBoundaryParams
 
-#: The largest k of the curves, and a smooth grid up to it.
-MOST = 1024
-KS = sorted({round(2 ** (i / 4)) for i in range(4 * MOST.bit_length() - 3)})
 TICKS = (1, 4, 16, 64, 256)
 
 
 def passk_curves(tables: Tables, params: RlvrBoundaryParams) -> Figure:
     """pass@k against k at the lowest, core and highest cue, with what strategies that know less would score."""
     cues = cues_of(params)
-    rows = last(passk(tables, KS, cue=cues, arm=["base", "rl", "rft", "random", "format"], temperature=1.0))
+    rows = last(curves(tables, KS, cue=cues, arm=["base", "rl", "rft", "random", "format"], temperature=1.0))
     cool = min((1.0, *params.temperatures))
-    named = passk(tables, KS, cue=cues, arm="named", temperature=cool)
+    named = curves(tables, KS, cue=cues, arm="named", temperature=cool)
     chance = {cue: chance_curves(tables, cue, KS) for cue in cues}
     caps = {cue: known_share(tables, cue) for cue in cues}
-    crossings = {cue: crossover(rows[rows["cue"] == cue]) for cue in cues}
+    crossings = {cue: crossing(rows[rows["cue"] == cue]) for cue in cues}
 
     def one(axes: Any, cue: float) -> None:
         here = rows[rows["cue"] == cue]
@@ -94,23 +90,17 @@ def chance_curves(tables: Tables, cue: float, ks: list[int]) -> pd.DataFrame:
     return pd.DataFrame(curves, index=ks, columns=list(CHANCE), dtype=float)
 
 
-def crossover(rows: pd.DataFrame, arm: str = "rl", margin: float = MARGIN) -> int | None:
-    """The first k of the grid at which the base's mean curve leads by `margin`, after the arm's had led by it."""
+def crossing(rows: pd.DataFrame) -> int | None:
+    """Where the mean curves of base and tuned model cross; `rows` are those of one cue over `KS`."""
     wide = rows.pivot_table(index="k", columns="arm", values="value")
-    if not {"base", arm} <= set(wide):
-        return None
-    lead = wide[arm] - wide["base"]
-    if lead.iloc[0] <= margin:
-        return None
-    behind = lead.index[lead < -margin]
-    return int(behind[0]) if len(behind) else None
+    return crossing_k(wide["base"].to_numpy(), wide["rl"].to_numpy()) if {"base", "rl"} <= set(wide) else None
 
 
 def explorer(tables: Tables, params: RlvrBoundaryParams) -> Figure:
     """pass@k of every model over training: a menu for the cue, a slider for the step."""
     ks = [2**i for i in range(MOST.bit_length())]
     arms = arms_of(tables, ["base", "rl", "rft", "random", "format"])
-    rows = passk(tables, ks, arm=arms, temperature=1.0)
+    rows = curves(tables, ks, arm=arms, temperature=1.0)
     mean = rows.groupby(["cue", "arm", "step", "k"])["value"].mean()
     steps = [0, *sorted(set(rows.loc[rows["arm"] == "rl", "step"]))]
     shown = [(cue, arm) for cue in params.cues for arm in arms_of(tables, arms, cue)]

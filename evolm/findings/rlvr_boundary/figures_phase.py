@@ -8,22 +8,20 @@ import numpy as np
 import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 
+from evolm.findings.rlvr_boundary.estimands import MARGIN, curves
 from evolm.findings.rlvr_boundary.figure_style import (
     STYLE,
     Tables,
     algorithm,
     band,
     bayes,
-    below,
     cue_title,
-    is_narrow,
     last,
     look,
-    passk,
     seeds_of,
 )
-from evolm.findings.rlvr_boundary.figures_passk import MARGIN
-from evolm.fragments import Fragment, table
+from evolm.fragments import Fragment
+from evolm.panels import below, is_narrow
 from evolm.plotting import Figure, colour, figure, plain_ticks, sequential
 
 if TYPE_CHECKING:
@@ -36,7 +34,7 @@ FINE = np.linspace(0, 1, 101)
 
 def change_of_coverage(tables: Tables, params: RlvrBoundaryParams) -> pd.DataFrame:
     """pass@k_max less the base's, test problems, temperature 1: columns seed, cue, arm, step, value, base."""
-    rows = passk(tables, [params.k_max], arm=["base", "rl", "rft"], temperature=1.0)
+    rows = curves(tables, [params.k_max], arm=["base", "rl", "rft"], temperature=1.0)
     base = rows[rows["arm"] == "base"].set_index(["seed", "cue"])["value"].rename("base")
     rows = rows[rows["arm"] != "base"].join(base, on=["seed", "cue"])
     return rows.assign(value=rows["value"] - rows["base"])
@@ -145,11 +143,11 @@ def algorithms(tables: Tables, params: RlvrBoundaryParams) -> Figure | Fragment:
         )
         return Fragment(f"<p>{words}</p>", words)
     arms = ["base", "rl", *arms]
-    found = last(passk(tables, [1, params.k_max], arm=arms, cue=params.core_cue, temperature=1.0))
+    found = last(curves(tables, [1, params.k_max], arm=arms, cue=params.core_cue, temperature=1.0))
     stats = found.groupby(["arm", "k"])["value"].agg(["mean", "min", "max"])
     numbers: dict[Any, Any] = stats.to_dict("index")  # (arm, k) -> mean, min, max
     most = numbers["base", params.k_max]["mean"]
-    names = [algorithm(params.algorithms[0]) if arm == "rl" else look(arm).short for arm in arms]
+    names = [f"{algorithm(params.algorithms[0])}, 1 update" if arm == "rl" else look(arm).short for arm in arms]
 
     def draw(axes: Any) -> None:
         axes.axvline(most, color=colour("blue"), lw=1.2, ls="--", label=f"pass@{params.k_max} of the base")
@@ -179,7 +177,8 @@ def algorithms(tables: Tables, params: RlvrBoundaryParams) -> Figure | Fragment:
         f"pass@{params.k_max}: how far the filled mark lies from the dashed line is the sampling-efficiency gap.",
         caption=f"Variants of reinforcement at cue {params.core_cue:g}. Filled: pass@1; open: coverage; thick lines: the "
         f"range of {params.seeds} seeds. The distance from a filled mark to the dashed line is the paper's sampling-efficiency gap. "
-        "KL, entropy and group sizes are varied on the first algorithm, with as many samples in all.",
+        f"KL, entropy and group sizes are varied on the first algorithm, with as many samples in all and one update per "
+        f"rollout; the algorithms below it take {params.compared_updates}, so that clips can act.",
     )
 
 
@@ -221,15 +220,3 @@ def open_models(tables: Tables, params: RlvrBoundaryParams) -> Figure | Fragment
 
 def _asked(params: RlvrBoundaryParams) -> str:
     return "short word problems of the project" if params.model_task == "words" else params.model_task
-
-
-def values(tables: Tables, params: RlvrBoundaryParams) -> Fragment:
-    """pass@1 and coverage of every arm at the core cue as a table, for readers of numbers."""
-    found = last(passk(tables, [1, params.k_max], cue=params.core_cue, temperature=1.0))
-    numbers: dict[Any, Any] = found.groupby(["arm", "k"])["value"].agg(["mean", "min", "max"]).to_dict("index")
-    there = sorted(set(found["arm"]), key=lambda arm: (list(STYLE).index(arm) if arm in STYLE else len(STYLE), arm))
-    form = "{mean:.1%}" if params.seeds == 1 else "{mean:.1%} ({min:.1%} to {max:.1%})"
-    rows = [[look(arm).label, *(form.format(**numbers[arm, k]) for k in (1, params.k_max))] for arm in there]
-    columns = ["arm", "pass@1", f"pass@{params.k_max}"]
-    where = f"at cue {params.core_cue:g}, temperature 1"
-    return table(columns, rows, caption=f"Share of problems solved {where}: means, and the range over seeds")

@@ -13,15 +13,14 @@ from evolm.findings.rlvr_boundary.figure_style import (
     STYLE,
     Tables,
     arms_of,
-    below,
     cue_title,
     cues_of,
-    is_narrow,
     known_share,
     look,
     rounds_of,
     seeds_of,
 )
+from evolm.panels import below, is_narrow
 from evolm.plotting import Figure, colour, figure
 
 if TYPE_CHECKING:

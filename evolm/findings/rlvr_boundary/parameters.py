@@ -47,6 +47,9 @@ class RlvrBoundaryParams(Params):
         ("grpo",), "algorithms compared at the core cue; the first one is the chapter's", unit="-", min_length=1,
         max_length=6,
     )  # fmt: skip
+    compared_updates: int = parameter(
+        4, "updates per rollout of the algorithms compared: with one, no clip acts", unit="updates", ge=1, le=64
+    )
     kl_coefs: tuple[Annotated[float, Field(gt=0, le=10)], ...] = parameter(
         (), "further runs at the core cue with a KL term of this weight", unit="per nat", max_length=8
     )
@@ -109,6 +112,10 @@ class RlvrBoundaryParams(Params):
             raise ValueError(
                 f"rft_rounds = {max(self.rft_rounds)} are more than the {self.rft_steps} updates of rft_steps"
             )
+        if len(self.algorithms) > 1 and self.prompts_per_step % self.compared_updates:
+            raise ValueError(
+                f"compared_updates = {self.compared_updates} must divide the {self.prompts_per_step} prompts of a step"
+            )
         batch = self.prompts_per_step * self.group_size
         if odd := [size for size in self.group_sizes if batch % size]:
             raise ValueError(f"group_sizes = {odd} do not divide the {batch} samples of a step")
@@ -125,18 +132,18 @@ def in_words(params: RlvrBoundaryParams) -> str:
 
 PRESETS = {
     "smoke": Preset(
-        description="the chapter end to end, small: the kept base model, 36 steps at two cue levels",
+        description="the chapter end to end, small: the kept base model, 30 steps at two cue levels",
         overrides={
             "seeds": 2,
             "base": "kept",
             "cues": (0.5, 1.0),
-            "rl_steps": 36,
-            "checkpoints": (12,),
-            "rft_steps": 36,
+            "rl_steps": 30,
+            "checkpoints": (10,),
+            "rft_steps": 30,
             "distil_steps": 0,
             "temperatures": (0.2, 0.5),
             "rl_temperatures": (1.5,),
-            "problems": 80,
+            "problems": 60,
             "rare_problems": 20,
         },
         cpu_seconds=60,

@@ -9,7 +9,7 @@ import pandas as pd
 
 from evolm.findings.rlvr_boundary import estimands, published
 from evolm.findings.rlvr_boundary.base import RARE
-from evolm.findings.rlvr_boundary.figure_style import MARGIN, bayes, world
+from evolm.findings.rlvr_boundary.figure_style import bayes, world
 from evolm.lm.passk import pass_at_k_from_p
 
 if TYPE_CHECKING:
@@ -51,19 +51,10 @@ def crossover(tables: Tables, params: RlvrBoundaryParams) -> str:
 
 
 def crossing_k(tables: Tables, seed: int, cue: float) -> int | None:
-    """The first k, up to 1,024, from which the tuned model is behind by more than `MARGIN` after having led."""
-    ks = np.unique(np.geomspace(1, 1024, 121).astype(int))
-    rows = tables["success"]
-    rows = rows[(rows["seed"] == seed) & (rows["cue"] == cue) & (rows["set"] == "test") & (rows["temperature"] == 1)]
-    rows = estimands.final(rows)
-    curve = {
-        arm: pass_at_k_from_p(rows.loc[rows["arm"] == arm, "p"].to_numpy(float)[:, None], ks).mean(0)
-        for arm in ("base", "rl")
-    }
-    behind = curve["base"] - curve["rl"] > MARGIN
-    led = np.maximum.accumulate(curve["rl"] - curve["base"]) > MARGIN
-    found = np.flatnonzero(behind & led)
-    return int(ks[found[0]]) if len(found) else None
+    """Where the curves of one seed's base and tuned model cross, if they do up to k = 1,024."""
+    rows = estimands.curves(tables, estimands.KS, seed=seed, cue=cue, temperature=1, arm=["base", "rl"])
+    base, tuned = (rows[rows["arm"] == arm] for arm in ("base", "rl"))
+    return estimands.crossing_k(base["value"].to_numpy(), estimands.final(tuned)["value"].to_numpy())
 
 
 def closed_form(tables: Tables, params: RlvrBoundaryParams) -> str:

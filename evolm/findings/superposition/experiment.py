@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from evolm import assets
 from evolm.findings.superposition.data import frequencies
 from evolm.findings.superposition.measure import measure, recovered
 from evolm.findings.superposition.program import Decoder, Program, ToyModel, Training
@@ -54,7 +55,7 @@ def units(params: SuperpositionParams, device: str) -> list[Unit]:
     found.append(Unit(name="picture", arguments={"kind": "picture"}, cost=2e3))
     found.extend(
         Unit(name=f"vectors_{i}", arguments={"kind": "vectors", "model": name}, cost=2e4)
-        for i, name in enumerate(available(params))
+        for i, name in enumerate(assets.readable(params.models))
     )
     return found
 
@@ -134,13 +135,5 @@ def picture(params: SuperpositionParams) -> pd.DataFrame:
 
 
 def key_data(params: SuperpositionParams) -> dict[str, str]:
-    """Which of the real models are here to be read: a record made without one of them is another record."""
-    return {name: "here" if name in available(params) else "absent" for name in params.models}
-
-
-def available(params: SuperpositionParams) -> list[str]:
-    """The models of `params` that can be read now: a chapter never downloads an asset."""
-    from evolm import assets
-
-    absent = {row["name"] for row in assets.status() if not row["present"]}
-    return [name for name in params.models if name not in absent]
+    """Which of the real models are here to be read."""
+    return assets.presence(params.models)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from evolm.panels import below
 from evolm.plotting import Figure, colour, figure, plain_ticks
 
 #: arm -> colour, marker, label; the same in every figure.
@@ -27,14 +28,6 @@ def spread(axes: Any, rows: pd.DataFrame, x: str, y: str, arm: str, label: str |
     by = rows.groupby(x)[y]
     axes.fill_between(by.min().index, by.min(), by.max(), color=colour(shade), alpha=0.2, lw=0)
     axes.plot(by.mean().index, by.mean(), color=colour(shade), marker=marker, label=label or name)
-
-
-def below(axes: Any, columns: int = 2) -> None:
-    """One legend under all panels of the figure that `axes` belongs to."""
-    handles, labels = axes.get_legend_handles_labels()
-    figure_ = axes.figure
-    narrow = figure_.get_figwidth() < 5
-    figure_.legend(handles, labels, loc="outside lower center", ncols=1 if narrow else columns)
 
 
 def by_law(

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from evolm.findings.superposition import estimands
-from evolm.findings.superposition.figure_style import STYLE, below, spread, thin
+from evolm.findings.superposition.figure_style import STYLE, spread, thin
+from evolm.panels import below
 from evolm.plotting import Figure, colour, interactive, plain_ticks
 
 if TYPE_CHECKING:

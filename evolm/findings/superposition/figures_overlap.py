@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 
 from evolm.findings.superposition import estimands
-from evolm.findings.superposition.figure_style import below, cycle
+from evolm.findings.superposition.figure_style import cycle
+from evolm.panels import below
 from evolm.plotting import Figure, colour, figure
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import pandas as pd
 
 from evolm.findings.superposition import estimands
 from evolm.findings.superposition.experiment import PICTURE
-from evolm.findings.superposition.figure_style import below, by_law, spread
+from evolm.findings.superposition.figure_style import by_law, spread
+from evolm.panels import below
 from evolm.plotting import Figure, colour, figure
 
 if TYPE_CHECKING:

@@ -9,8 +9,9 @@ import pandas as pd
 from matplotlib.ticker import NullFormatter
 
 from evolm.findings.superposition import estimands
-from evolm.findings.superposition.figure_style import STYLE, below, by_law, spread, thin
+from evolm.findings.superposition.figure_style import STYLE, by_law, spread, thin
 from evolm.fragments import Fragment, table
+from evolm.panels import below
 from evolm.plotting import Figure, colour, figure, plain_ticks, sequential
 
 if TYPE_CHECKING:
