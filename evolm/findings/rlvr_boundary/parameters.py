@@ -132,18 +132,18 @@ def in_words(params: RlvrBoundaryParams) -> str:
 
 PRESETS = {
     "smoke": Preset(
-        description="the chapter end to end, small: the kept base model, 30 steps at two cue levels",
+        description="the chapter end to end, small: the kept base model, 24 steps at two cue levels",
         overrides={
             "seeds": 2,
             "base": "kept",
             "cues": (0.5, 1.0),
-            "rl_steps": 30,
-            "checkpoints": (10,),
-            "rft_steps": 30,
+            "rl_steps": 24,
+            "checkpoints": (8,),
+            "rft_steps": 24,
             "distil_steps": 0,
             "temperatures": (0.2, 0.5),
             "rl_temperatures": (1.5,),
-            "problems": 60,
+            "problems": 50,
             "rare_problems": 20,
         },
         cpu_seconds=60,
