@@ -30,7 +30,8 @@ def measure(
         typer.Argument(
             help="What it measures. overlap: checkpoint folders, .safetensors or .npy files, asset names or hub ids; "
             "width: tables of losses (.csv, .parquet); "
-            "passk: tables of correct samples (.csv, .parquet, .jsonl, .npy), or models with -p problems=FILE."
+            "passk: tables of correct samples (.csv, .parquet, .jsonl, .npy), or models with -p problems=FILE; "
+            "one-shot: tables of logged rollouts (.csv, .parquet, .jsonl), or models with -p problems=FILE or TASK."
         ),
     ],
     param: Assignments = [],  # noqa: B006 - typer copies it

@@ -1,0 +1,49 @@
+"""RLVR with one training example (Wang et al. 2025): the manifest of the chapter."""
+
+from evolm.finding import Citation, Finding
+from evolm.findings.one_shot.claims import CLAIMS, EXPECTED
+from evolm.findings.one_shot.parameters import PRESETS, OneShotParams, in_words
+
+FINDING = Finding(
+    name="one-shot",
+    title="One training example",
+    sentence=(
+        "The paper: reinforcement on a single, well-chosen example raises held-out accuracy almost as far as on more "
+        "than a thousand."
+    ),
+    citations=(
+        Citation(
+            key="wang2025oneexample",
+            authors=(
+                "Yiping Wang, Qing Yang, Zhiyuan Zeng, Liliang Ren, Liyuan Liu, Baolin Peng, Hao Cheng, Xuehai He, "
+                "Kuan Wang, Jianfeng Gao, Weizhu Chen, Shuohang Wang, Simon Shaolei Du, Yelong Shen"
+            ),
+            year=2025,
+            title="Reinforcement Learning for Reasoning in Large Language Models with One Training Example",
+            url="https://arxiv.org/abs/2504.20571",
+        ),
+    ),
+    params=OneShotParams,
+    scale=in_words,
+    presets=PRESETS,
+    claims=CLAIMS,
+    experiment="evolm.findings.one_shot.experiment",
+    estimands="evolm.findings.one_shot.estimands",
+    instrument="one-shot",
+    deviations=(
+        "The models have 0.1 million parameters and one synthetic task; the paper's have 1.5 to 7 billion and answer "
+        "mathematics. What is checked is a mechanism, not their numbers.",
+        "The world was designed so that a base model has a reliable way that it seldom takes. Whether one example turns it on "
+        "is measured; that such a way exists in the paper's models is the paper's and later authors' reading, not ours.",
+        "Runs have 150 steps of 128 samples (16 groups of 8); the paper's have up to 2,000 steps of 1,024 (128 groups of 8).",
+        "The headline measure is pass@1 at temperature 1, exact; greedy accuracy, the paper's on MATH500, stands beside it.",
+        "Results are of the fixed last step; the paper reports the best of up to 100 checkpoints, chosen on the test sets.",
+        "Plain SGD with momentum is the chapter's optimiser, without KL, entropy bonus or weight decay, and one update per "
+        "rollout; the paper uses AdamW with all three. The other choices are arms of the preset gpu.",
+        "Learning rates, optimiser and the saturation threshold were chosen on development seeds 5 and 6 and validation "
+        "problems, by `evolm.findings.one_shot.choose`; every trial is in data/choices/one-shot.csv.",
+        "Examples are drawn from the pool by a published seed, ten per world, hopeless ones included; the paper's were picked "
+        "by historical variance. The full set has 256 problems.",
+    ),
+    expected=EXPECTED,
+)

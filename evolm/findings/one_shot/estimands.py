@@ -1,0 +1,188 @@
+"""What each claim estimates, one number per seed and arm, from the tables of a record.
+
+Functions named by the claims take `(tables, params)` and return the frame of their kind (see `evolm.evidence`). Unless
+said otherwise a value is held-out pass@1 at temperature 1, exact, at the fixed last step, as the mean over a seed's
+examples; examples are drawn anew in the world of every seed, so an interval over seeds holds their spread too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from evolm.findings.one_shot import curves
+from evolm.findings.one_shot.examples import FIRST_RANKED
+
+if TYPE_CHECKING:
+    from evolm.findings.one_shot.parameters import OneShotParams
+
+Tables = dict[str, pd.DataFrame]
+NO_EVIDENCE = pd.DataFrame()
+LATENT = "latent"
+
+
+def last(tables: Tables, **where: Any) -> pd.DataFrame:
+    """Held-out pass@1 of every run at its last step: seed, base, arm, example, step, value."""
+    return curves.final(curves.heldout(tables, **where))
+
+
+def gains(tables: Tables, **where: Any) -> pd.DataFrame:
+    """Held-out pass@1 of every run at its last step less that of its base."""
+    return curves.final(curves.gain(tables, **where))
+
+
+def by_seed(arms: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """seed, arm, value: means over examples of the rows under each name."""
+    named = [part.groupby("seed")["value"].mean().reset_index().assign(arm=name) for name, part in arms.items()]
+    found = pd.concat(named, ignore_index=True)
+    return found[["seed", "arm", "value"]] if len(found) else NO_EVIDENCE
+
+
+def of(rows: pd.DataFrame, arm: str, params: OneShotParams | None = None) -> pd.DataFrame:
+    """The rows of an arm; with `params`, of the control examples only, so that arms are compared on the same ones."""
+    rows = rows[rows["arm"] == arm]
+    return rows if params is None else rows[rows["example"] < params.control_examples]
+
+
+def one_and_full(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    """pass@1 after one example and after the full set; the control is the base."""
+    rows = last(tables, base=LATENT)
+    return by_seed({"one": of(rows, "one"), "full": of(rows, "full"), "base": of(rows, "base")})
+
+
+def share(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    """Gain as a share of the full set's; of coin tosses the best of the measured steps, the start included."""
+    rows = gains(tables, base=LATENT)
+    every = curves.gain(tables, base=LATENT, arm=["base", "random"])
+    tossed = every.groupby(["seed", "example"])["value"].max().clip(lower=0).reset_index()
+    full = of(rows, "full").set_index("seed")["value"]
+    found = by_seed({"one": of(rows, "one"), "random": tossed})
+    return found.assign(value=found["value"] / found["seed"].map(full))
+
+
+def beyond_form(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    """Gain on the control examples, and with a reward for form on the same ones and on all prompts."""
+    rows = gains(tables, base=LATENT)
+    arms = {"one": of(rows, "one", params), "format": of(rows, "format"), "format-full": of(rows, "format-full")}
+    return by_seed(arms)
+
+
+def alignment(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    """Gain from the same examples on bases that have the skill with a switch, without one, and not at all."""
+    rows = of(gains(tables), "one", params)
+    return by_seed({base: rows[rows["base"] == base] for base in (LATENT, "scattered", "absent")})
+
+
+def full_without_switch(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    """Gain on the base that has the skill without a switch, from the full set and from one example."""
+    rows = gains(tables, base="scattered")
+    return by_seed({"full": of(rows, "full"), "one": of(rows, "one", params)})
+
+
+def post_saturation(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    """Change of pass@1 from saturation to the last step; the control is a reward for form after its own saturation."""
+    rows = curves.final(curves.after_saturation(tables, params.saturation, base=LATENT))
+    return by_seed({"one": of(rows, "one"), "format": of(rows, "format")})
+
+
+def after_first_sight(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    """Change of pass@1 from 0.9 of the training reward to the last step: saturation as a laxer eye would see it."""
+    rows = curves.final(curves.after_saturation(tables, 0.9, base=LATENT))
+    return by_seed({"one": of(rows, "one"), "format": of(rows, "format")})
+
+
+def cross_category(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    """Gain on problems that need another method than the example does; the control is the reward for form."""
+    one, form = (_on_others(tables, arm) for arm in ("one", "format"))
+    return by_seed({"one": one[one["example"] < params.control_examples], "format": form})
+
+
+def _on_others(tables: Tables, arm: str) -> pd.DataFrame:
+    rows = curves.transfer(tables, LATENT, arm)
+    rows = rows[(rows["trained"] != rows["tested"]) & (rows["tested"] != curves.ABSENT)]
+    return rows.groupby(["seed", "example"])["value"].mean().reset_index()
+
+
+def greedy(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    """Gain of greedy accuracy, and what cooling the base to temperature 0.2 gains on its greedy accuracy."""
+    rows = curves.final(curves.gain(tables, "greedy", base=LATENT))
+    base = curves.heldout(tables, "greedy", base=LATENT, arm="base").set_index("seed")["value"]
+    levels = curves.kept(tables["levels"], base=LATENT, quantity="cooled").set_index("seed")["value"]
+    cooled = (levels - base).rename("value").reset_index()
+    return by_seed({"one": of(rows, "one", params), "format": of(rows, "format"), "cooled": cooled})
+
+
+def informative(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    """Gain from examples that only the careful mode solves, and from those that both modes do."""
+    rows = of(gains(tables, base=LATENT), "one").merge(tables["examples"], on=["seed", "example"])
+    solvable = rows[rows["needed"] != curves.ABSENT]
+    needs = solvable["confusable"] > 0
+    return by_seed({"needs": solvable[needs], "either": solvable[~needs]})
+
+
+def imitation(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    """Gain by imitating the base's own right completions of the example, and by reinforcement on it."""
+    rows = gains(tables, base=LATENT)
+    return by_seed({"imitate": of(rows, "imitate"), "one": of(rows, "one", params)})
+
+
+def best_of(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    """pass@1 at the checkpoint that validation picks less that at the last step; the control makes no update."""
+    rows = curves.heldout(tables, base=LATENT)
+    picked = rows.merge(curves.best_checkpoint(tables), on=[*curves.RUN, "step"])
+    both = picked.merge(curves.final(rows), on=curves.RUN, suffixes=("", "_last"))
+    both["value"] -= both["value_last"]
+    return by_seed({"one": of(both, "one"), "zero": of(both, "zero")})
+
+
+def _variant(tables: Tables, params: OneShotParams, *arms: str) -> pd.DataFrame:
+    """Gains of arms on the control examples."""
+    rows = gains(tables, base=LATENT)
+    return by_seed({arm: of(rows, arm, params) for arm in arms})
+
+
+def policy_gradient(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    return _variant(tables, params, "one", "decay-only")
+
+
+def entropy_helps(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    return _variant(tables, params, "one-entropy", "one")
+
+
+def entropy_alone(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    return _variant(tables, params, "entropy-only", "decay-only")
+
+
+def optimisers(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    return _variant(tables, params, "one", "one-other")
+
+
+def updates(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    return _variant(tables, params, "one", "one-updates")
+
+
+def scaling(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    return _variant(tables, params, "one", "one-no-std")
+
+
+def guessable_label(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    """Loss of pass@1 from a wrong label that the base often guesses, and from one that it never does."""
+    found = _variant(tables, params, "guessable", "unguessable")
+    return found.assign(value=-found["value"])
+
+
+def ranked(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    """Gain from examples that the historical variance picks, and from those drawn at random."""
+    rows = gains(tables, base=LATENT)
+    return by_seed({"ranked": rows[rows["example"] >= FIRST_RANKED], "random": of(rows, "one")})
+
+
+def measured(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    """Gains of open models on one example, with intervals."""
+    if "open_models" not in tables:
+        return NO_EVIDENCE
+    rows = tables["open_models"]
+    rows = rows[rows["quantity"] == "expected range of gain"].replace([np.inf, -np.inf], np.nan)
+    return rows.dropna(subset=["value"]).rename(columns={"model": "unit"})[["unit", "value", "low", "high"]]
