@@ -21,6 +21,7 @@ import pandas as pd
 from evolm import tables as folders
 from evolm.tables import DamagedRecord, StoreError
 
+ATTEMPTS = 3
 _UNIT = re.compile(r"[A-Za-z0-9_.=-]{1,200}")
 
 
@@ -49,7 +50,15 @@ class Shards:
 
     def save(self, unit: str, tables: Mapping[str, pd.DataFrame], cost: Mapping[str, Any]) -> None:
         """Save one finished unit; when another process has saved it meanwhile, theirs stays."""
-        folders.write(self._unit(unit), tables, {**self._identity, "unit": unit, "cost": dict(cost)})
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                folders.write(self._unit(unit), tables, {**self._identity, "unit": unit, "cost": dict(cost)})
+                return
+            except StoreError as error:
+                # The folder was there when it was to be made and gone when it was looked at: another process finished
+                # this run and removed its shards in between.
+                if not isinstance(error.__cause__, FileExistsError) or attempt == ATTEMPTS:
+                    raise
 
     def discard(self) -> None:
         folders.discard(self.folder)

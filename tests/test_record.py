@@ -317,6 +317,23 @@ def test_a_damaged_shard_is_named_with_the_folder_to_delete(tmp_path: Path, file
         shards.load("seed=100")
 
 
+def test_a_shard_is_saved_though_another_process_removes_the_runs_folder_as_it_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shards, made, lost = Store(tmp_path).shards("toy", "0" * 16), os.mkdir, []
+
+    def racing(path: Any, mode: int = 0o777, **more: Any) -> None:
+        if Path(path) == shards.folder and len(lost) < 2:
+            lost.append(path)
+            raise FileExistsError(errno.EEXIST, "File exists", str(path))  # and gone when pathlib looks
+        made(path, mode, **more)
+
+    monkeypatch.setattr(os, "mkdir", racing)
+    shards.save("only", {"table": pd.DataFrame({"a": [1]})}, {})
+    assert len(lost) == 2
+    assert shards.load("only") is not None
+
+
 def test_a_shard_under_another_units_name_is_refused(tmp_path: Path) -> None:
     shards = Store(tmp_path).shards("toy", KEY)
     shards.save("seed=100", TABLES, {})
