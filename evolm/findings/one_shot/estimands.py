@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from evolm.findings.one_shot import curves
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 Tables = dict[str, pd.DataFrame]
 NO_EVIDENCE = pd.DataFrame()
 LATENT = "latent"
+#: A share of a smaller gain than this says nothing.
+WORTH = 0.05
 
 
 def last(tables: Tables, **where: Any) -> pd.DataFrame:
@@ -40,6 +41,11 @@ def by_seed(arms: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return found[["seed", "arm", "value"]] if len(found) else NO_EVIDENCE
 
 
+def of_both(frame: pd.DataFrame, *arms: str) -> pd.DataFrame:
+    """The frame of an equivalence where both arms are there: one alone would be compared with nothing at all."""
+    return frame if len(frame) and set(arms) <= set(frame["arm"]) else NO_EVIDENCE
+
+
 def of(rows: pd.DataFrame, arm: str, params: OneShotParams | None = None) -> pd.DataFrame:
     """The rows of an arm; with `params`, of the control examples only, so that arms are compared on the same ones."""
     rows = rows[rows["arm"] == arm]
@@ -49,16 +55,23 @@ def of(rows: pd.DataFrame, arm: str, params: OneShotParams | None = None) -> pd.
 def one_and_full(tables: Tables, params: OneShotParams) -> pd.DataFrame:
     """pass@1 after one example and after the full set; the control is the base."""
     rows = last(tables, base=LATENT)
-    return by_seed({"one": of(rows, "one"), "full": of(rows, "full"), "base": of(rows, "base")})
+    return of_both(by_seed({"one": of(rows, "one"), "full": of(rows, "full"), "base": of(rows, "base")}), "one", "full")
 
 
 def share(tables: Tables, params: OneShotParams) -> pd.DataFrame:
-    """Gain as a share of the full set's; of coin tosses the best of the measured steps, the start included."""
+    """Gain as a share of the full set's, in seeds where that is worth sharing (`WORTH`).
+
+    Coin tosses count at the best of their measured steps, the start included.
+    """
     rows = gains(tables, base=LATENT)
+    full = of(rows, "full").set_index("seed")["value"]
+    full = full[full > WORTH]
     every = curves.gain(tables, base=LATENT, arm=["base", "random"])
     tossed = every.groupby(["seed", "example"])["value"].max().clip(lower=0).reset_index()
-    full = of(rows, "full").set_index("seed")["value"]
     found = by_seed({"one": of(rows, "one"), "random": tossed})
+    if found.empty:
+        return NO_EVIDENCE
+    found = found[found["seed"].isin(full.index)]
     return found.assign(value=found["value"] / found["seed"].map(full))
 
 
@@ -84,12 +97,7 @@ def full_without_switch(tables: Tables, params: OneShotParams) -> pd.DataFrame:
 def post_saturation(tables: Tables, params: OneShotParams) -> pd.DataFrame:
     """Change of pass@1 from saturation to the last step; the control is a reward for form after its own saturation."""
     rows = curves.final(curves.after_saturation(tables, params.saturation, base=LATENT))
-    return by_seed({"one": of(rows, "one"), "format": of(rows, "format")})
-
-
-def after_first_sight(tables: Tables, params: OneShotParams) -> pd.DataFrame:
-    """Change of pass@1 from 0.9 of the training reward to the last step: saturation as a laxer eye would see it."""
-    rows = curves.final(curves.after_saturation(tables, 0.9, base=LATENT))
+    rows = rows[rows["since"] > 0]  # the others are not measured again after saturation
     return by_seed({"one": of(rows, "one"), "format": of(rows, "format")})
 
 
@@ -125,7 +133,7 @@ def informative(tables: Tables, params: OneShotParams) -> pd.DataFrame:
 def imitation(tables: Tables, params: OneShotParams) -> pd.DataFrame:
     """Gain by imitating the base's own right completions of the example, and by reinforcement on it."""
     rows = gains(tables, base=LATENT)
-    return by_seed({"imitate": of(rows, "imitate"), "one": of(rows, "one", params)})
+    return of_both(by_seed({"imitate": of(rows, "imitate"), "one": of(rows, "one", params)}), "imitate", "one")
 
 
 def best_of(tables: Tables, params: OneShotParams) -> pd.DataFrame:
@@ -160,17 +168,17 @@ def optimisers(tables: Tables, params: OneShotParams) -> pd.DataFrame:
 
 
 def updates(tables: Tables, params: OneShotParams) -> pd.DataFrame:
-    return _variant(tables, params, "one", "one-updates")
+    return of_both(_variant(tables, params, "one", "one-updates"), "one", "one-updates")
 
 
 def scaling(tables: Tables, params: OneShotParams) -> pd.DataFrame:
-    return _variant(tables, params, "one", "one-no-std")
+    return of_both(_variant(tables, params, "one", "one-no-std"), "one", "one-no-std")
 
 
 def guessable_label(tables: Tables, params: OneShotParams) -> pd.DataFrame:
     """Loss of pass@1 from a wrong label that the base often guesses, and from one that it never does."""
     found = _variant(tables, params, "guessable", "unguessable")
-    return found.assign(value=-found["value"])
+    return found.assign(value=-found["value"]) if len(found) else NO_EVIDENCE
 
 
 def ranked(tables: Tables, params: OneShotParams) -> pd.DataFrame:
@@ -180,9 +188,10 @@ def ranked(tables: Tables, params: OneShotParams) -> pd.DataFrame:
 
 
 def measured(tables: Tables, params: OneShotParams) -> pd.DataFrame:
-    """Gains of open models on one example, with intervals."""
+    """Gains of open models on examples drawn at random, with an interval over examples."""
     if "open_models" not in tables:
         return NO_EVIDENCE
     rows = tables["open_models"]
-    rows = rows[rows["quantity"] == "expected range of gain"].replace([np.inf, -np.inf], np.nan)
-    return rows.dropna(subset=["value"]).rename(columns={"model": "unit"})[["unit", "value", "low", "high"]]
+    rows = rows[rows["quantity"] == "expected gain (random), pass@1"]
+    rows = rows.dropna(subset=["value", "low", "high"]).rename(columns={"model": "unit"})
+    return rows[["unit", "value", "low", "high"]]

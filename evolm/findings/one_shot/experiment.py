@@ -7,12 +7,13 @@ Tables: `accuracy`, held-out accuracy by group of problems; `inside`, mode, meth
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from evolm import assets
+from evolm import assets, paths
 from evolm.findings.one_shot.arms import CONTROLS, FULL, ONE, SINGLE, VARIANTS, Arm, tune
 from evolm.findings.one_shot.base import base_model, kept_base, weights_of, world_of
 from evolm.findings.one_shot.examples import FIRST_RANKED, draw, pool_of
@@ -147,7 +148,7 @@ class Part:
 
         tuned = tune(arm, params, self.base, self.task, problems, self._seed(example), on_step)
         if "reward" in tuned.log:
-            self._add("saturation", saturation(tuned.log), **labels)
+            self._add("saturation", saturation(tuned.log, {*THRESHOLDS, params.saturation}), **labels)
             self._add("training", thinned(tuned.log), **labels)
         return tuned.history
 
@@ -177,12 +178,12 @@ class Part:
         return [int(place) for place in ranked]
 
 
-def saturation(log: pd.DataFrame) -> pd.DataFrame:
+def saturation(log: pd.DataFrame, thresholds: Iterable[float] = THRESHOLDS) -> pd.DataFrame:
     """threshold, step: the first step whose ten-step mean of the training reward reaches it; NaN where none does."""
     mean = log["reward"].rolling(WINDOW).mean().to_numpy()
-    reached = [np.flatnonzero(mean >= threshold) for threshold in THRESHOLDS]
-    steps = [float(log["step"].iloc[found[0]]) if len(found) else np.nan for found in reached]
-    return pd.DataFrame({"threshold": THRESHOLDS, "step": steps})
+    reached = {threshold: np.flatnonzero(mean >= threshold) for threshold in sorted(thresholds)}
+    steps = [float(log["step"].iloc[found[0]]) if len(found) else np.nan for found in reached.values()]
+    return pd.DataFrame({"threshold": list(reached), "step": steps})
 
 
 def thinned(log: pd.DataFrame) -> pd.DataFrame:
@@ -197,7 +198,11 @@ def open_model(params: OneShotParams, name: str, device: str) -> pd.DataFrame:
     from evolm.instruments.one_shot import measure_one_shot
 
     options: dict[str, Any] = {"steps": params.model_steps, "examples": params.examples, "device": device}
-    return measure_one_shot([name], params.model_task, seed=params.first_seed, **options)
+    problems = params.model_task
+    if problems == "words":  # 40 short problems: fewer to train on, and the rest to test on
+        problems = str(paths.resource("data") / "problems" / "arithmetic-words.jsonl")
+        options |= {"grader": "last_number", "pool": 16, "held_out": 24}
+    return measure_one_shot([name], problems, seed=params.first_seed, **options)
 
 
 def key_data(params: OneShotParams) -> dict[str, str]:

@@ -33,8 +33,8 @@ class OneShotParams(Params):
     )  # fmt: skip
     width: int = parameter(64, "width of the language model", unit="dimensions", ge=16, le=1024)
     layers: int = parameter(2, "layers of the language model", unit="layers", ge=1, le=32)
-    pretrain_steps: int = parameter(300, "updates of pre-training: named methods", unit="updates", ge=1, le=10**6)
-    continue_steps: int = parameter(400, "updates of continued pre-training: cues", unit="updates", ge=1, le=10**6)
+    pretrain_steps: int = parameter(500, "updates of pre-training: named methods", unit="updates", ge=1, le=10**6)
+    continue_steps: int = parameter(700, "updates of continued pre-training: cues", unit="updates", ge=1, le=10**6)
     example_seed: int = parameter(
         250420571,
         "published seed that draws the pool and the examples (the paper's number)",
@@ -58,14 +58,14 @@ class OneShotParams(Params):
     optimiser: Literal["sgd", "adamw"] = parameter("sgd", "optimiser of all arms but `other`", unit="-")
     lr_one: float = rate(1e-3, "one example, and of its variants that name none of their own")
     lr_full: float = rate(1e-2, "the full set")
-    lr_format: float = rate(3e-3, "the reward for form")
+    lr_format: float = rate(1e-3, "the reward for form")
     lr_imitate: float = rate(3e-3, "imitation")
     lr_updates: float = rate(3e-4, "one example with eight updates per rollout")
-    lr_other: float = rate(1e-4, "one example with the other optimiser")
+    lr_other: float = rate(3e-5, "one example with the other optimiser")
     lr_other_updates: float = rate(3e-5, "one example with the other optimiser and eight updates per rollout")
     variants: tuple[Variant, ...] = parameter((), "further arms on the control examples", unit="-", max_length=13)
     saturation: float = parameter(
-        0.95, "mean training reward over ten steps at which an example counts as learnt", unit="probability", gt=0, le=1
+        0.9, "mean training reward over ten steps at which an example counts as learnt", unit="probability", gt=0, le=1
     )
     problems: int = parameter(500, "held-out problems", unit="problems", ge=20, le=100_000)
     validation_problems: int = parameter(
@@ -101,6 +101,11 @@ class OneShotParams(Params):
             raise ValueError(f"examples = {self.examples} are more than the {self.pool} problems of the pool")
         if self.pool % self.prompts_per_step:
             raise ValueError(f"prompts_per_step = {self.prompts_per_step} does not divide the pool of {self.pool}")
+        if self.rl_steps * self.prompts_per_step < 2 * self.pool:
+            raise ValueError(
+                f"rl_steps = {self.rl_steps} make less than two passes over the pool of {self.pool}, too few for a "
+                "variance; take more steps or a smaller pool"
+            )
         if self.prompts_per_step % 8 and {"updates", "other-updates"} & set(self.variants):
             raise ValueError(f"prompts_per_step = {self.prompts_per_step} cannot be split into eight updates")
         if self.start == "kept" and ((self.width, self.layers) != (64, 2) or self.bases != ("latent",)):
@@ -141,7 +146,6 @@ PRESETS = {
         overrides={
             "seeds": 8,
             "bases": ("latent", "scattered", "absent", "noisy", "low-cue"),
-            "control_examples": 6,
             "variants": (
                 "updates",
                 "other",

@@ -100,10 +100,16 @@ def ranking(tables: Tables, params: OneShotParams) -> str:
     drawn = rows[rows["chosen"] == "draw"]
     gains = estimands.of(estimands.gains(tables, base=LATENT), "one")
     both = drawn.merge(gains[["seed", "example", "value"]], on=["seed", "example"])
-    rank = both.groupby("seed")[["score", "value"]].apply(lambda part: part["score"].corr(part["value"], "spearman"))
+    by = both.groupby("seed")[["score", "value"]]
+    rank = by.apply(lambda part: part["score"].corr(part["value"], "spearman")).dropna()
     epochs = int(tables["history"].groupby("seed")["epoch"].nunique().mean()) if "history" in tables else 0
-    return (
+    score = (
         f"The score is the variance of an example's accuracy over {epochs} passes of the full-set run, with {params.group_size} "
-        f"rollouts each. Over the examples drawn, its rank correlation with the gain is {rank.mean():.2f} (mean over seeds; "
-        f"{rank.min():.2f} to {rank.max():.2f})."
+        "rollouts each. "
+    )
+    if rank.empty:
+        return score + "The examples of this run are too few, or their scores too alike, to be ranked."
+    return score + (
+        f"Over the examples drawn, its rank correlation with the gain is {rank.mean():.2f} (mean over seeds; {rank.min():.2f} to "
+        f"{rank.max():.2f})."
     )

@@ -1,0 +1,1199 @@
+"""The one-shot experiment at a tiny scale: its world, its arms, its tables, and its measurements by brute force."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from functools import cache
+from itertools import pairwise, product
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from evolm import judging, paths, sources
+from evolm.finding import ParameterError
+from evolm.findings.one_shot import FINDING, arms, base, choose, estimands, examples, experiment, measure, world
+from evolm.findings.one_shot.arms import CONTROLS, FULL, ONE, SINGLE, VARIANTS, Arm, settings_of, tune
+from evolm.findings.one_shot.curves import PRIMARY
+from evolm.findings.one_shot.measure import Bench, splits_of
+from evolm.findings.one_shot.parameters import OneShotParams, Variant
+from evolm.findings.one_shot.world import CONFUSED, CUED, NAMED, corpus_of, task_of, with_confusion
+from evolm.lm.architecture import tiny_llama
+from evolm.lm.checkpoint import save_checkpoint
+from evolm.lm.forward import decoder_for
+from evolm.lm.sample import sample
+from evolm.lm.stages import pretrain
+from evolm.lm.tasks.automaton import AutomatonTask
+from evolm.lm.tasks.base import Grades, Problem, as_numpy, split_indices, split_of_id
+from evolm.lm.tasks.corpus import corpus
+from evolm.lm.token_data import TokenData
+from evolm.lm.train import TrainSettings
+from evolm.verdict import judge
+
+Tables = dict[str, pd.DataFrame]
+SEED, DEVELOPMENT = 1000, 5
+TINY: dict[str, Any] = {
+    "seeds": 1, "start": "train", "bases": ["latent", "scattered", "absent"], "width": 16, "layers": 1,
+    "pretrain_steps": 2, "continue_steps": 2, "pool": 16, "examples": 6, "control_examples": 2, "rl_steps": 4,
+    "every": 2, "prompts_per_step": 8, "group_size": 2, "problems": 20, "validation_problems": 20, "models": [],
+    "variants": ["updates", "other-updates", "entropy-only", "guessable", "ranked"],
+}  # fmt: skip
+TOLERANCE = measure.TOLERANCE
+ARMS = (ONE, FULL, *CONTROLS, *SINGLE, *VARIANTS.values())
+PROMPT = 12  # tokens: BOS, cue, x_0..x_8, SEP
+FIRST, SECOND = CONFUSED
+
+
+def parameters(**overrides: Any) -> Any:
+    return FINDING.resolve("smoke", **{**TINY, **overrides})
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache of its own, and no more digits of a new model's probabilities than a table's form needs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EVOLM_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.setattr(measure, "TOLERANCE", 1e-3)
+        patch.setattr(sources, "source_closure", cache(sources.source_closure))
+        yield
+
+
+@pytest.fixture
+def _exact(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure, "TOLERANCE", TOLERANCE)
+
+
+@cache
+def blank() -> Any:
+    """A base model that has seen nothing to speak of."""
+    return base.base_model(parameters(), "latent", SEED)
+
+
+@cache
+def ran() -> dict[str, Tables]:
+    """The tables of every unit of the tiny run, by the unit's name."""
+    return {unit.name: experiment.run_unit(parameters(), unit, "cpu") for unit in experiment.units(parameters(), "cpu")}
+
+
+@cache
+def merged() -> Tables:
+    names = {name for tables in ran().values() for name in tables}
+    parts = {name: [tables[name] for tables in ran().values() if name in tables] for name in names}
+    return {name: pd.concat(frames, ignore_index=True) for name, frames in parts.items()}
+
+
+def exchanged(symbol: int) -> int:
+    return {FIRST: SECOND, SECOND: FIRST}.get(symbol, symbol)
+
+
+# --- the world ------------------------------------------------------------------------------------------------
+
+Settings = Any
+CLEAN = CUED.model_copy(update={"run_on": 0.0, "cut_short": 0.0})
+
+
+def rows_of(task: AutomatonTask, tokens: torch.Tensor) -> list[tuple[list[int], int, bool, list[int]]]:
+    """Per row: inputs as states, the method announced, whether it is sloppy, the completion after mode and style."""
+    state = {int(token): i for i, token in enumerate(task.states)}
+    method = {int(token): i for i, token in enumerate(task.styles)}
+    found = []
+    for row in tokens.tolist():
+        x = [state[token] for token in row[2:11]]
+        found.append((x, method[row[13]], row[12] == int(task.modes[1]), row[14:]))
+    return found
+
+
+def chain(task: AutomatonTask, x: Sequence[int], method: int, *, sloppy: bool = False) -> list[int]:
+    """A chain worked out step by step, the two symbols exchanged where it is sloppy."""
+    state, states = x[0], []
+    for symbol in x[1:]:
+        state = int(task.world.tables[method][exchanged(symbol) if sloppy else symbol][state])
+        states.append(state)
+    return states
+
+
+@pytest.mark.parametrize("settings", [NAMED, CUED], ids=["named", "cued"])
+@pytest.mark.parametrize("kind", ["latent", "absent"])
+def test_wrong_readings_rewrite_the_chains_of_sloppy_rows_and_nothing_else(kind: Any, settings: Settings) -> None:
+    task = task_of(3)
+    before, _ = corpus(task, settings, 400, 7)
+    after = with_confusion(kind, task, before, settings, np.random.default_rng(0))
+    state = {int(token): i for i, token in enumerate(task.states)}
+    chains = slice(PROMPT + 3, PROMPT + 3 + 8)
+    rest = [i for i in range(before.shape[1]) if not chains.start <= i < chains.stop]
+    assert torch.equal(before[:, rest], after[:, rest])  # prompt, mode, method, y_0 and what stands for EOS
+    rewritten = 0
+    for row, (x, method, sloppy, _) in enumerate(rows_of(task, before)):
+        expected = chain(task, x, method, sloppy=sloppy or kind == "absent")
+        for step, (was, is_now) in enumerate(
+            zip(before[row, chains].tolist(), after[row, chains].tolist(), strict=True)
+        ):
+            assert is_now == (int(task.states[expected[step]]) if was in state else was)  # cut short: left alone
+        differs = not torch.equal(before[row], after[row])
+        assert not differs or sloppy or kind == "absent"
+        rewritten += differs
+    assert rewritten > 50
+
+
+def test_careful_rows_are_right_and_sloppy_ones_wrong_but_where_no_symbol_can_be_confused() -> None:
+    task = task_of(0)
+    data = corpus_of("latent", task, CLEAN, 1500, 1)
+    lucky, modes = list[bool](), list[bool]()
+    for x, method, sloppy, rest in rows_of(task, data.tokens):
+        states = [list(task.states).index(token) for token in rest[1:-1]]
+        holds = any(symbol in CONFUSED for symbol in x[1:])
+        assert states == chain(task, x, method, sloppy=sloppy)
+        if not sloppy or not holds:
+            assert states == chain(task, x, method)
+        if sloppy and holds:
+            lucky.append(states == chain(task, x, method))
+        modes.append(sloppy)
+    assert np.mean(lucky) < 1 / 13  # both symbols lead to one state from one in 13
+    assert np.mean(modes) == pytest.approx(1 - (CUED.careful or 0), abs=0.04)
+
+
+def readings(task: AutomatonTask, tokens: torch.Tensor) -> pd.DataFrame:
+    """Of every confusable symbol whose two readings lead to different states: row, sloppy, and whether it was confused.
+
+    Raises where a step follows neither reading of its symbol.
+    """
+    found = []
+    for row, (x, method, sloppy, rest) in enumerate(rows_of(task, tokens)):
+        before = x[0]
+        for symbol, token in zip(x[1:], rest[1:-1], strict=True):
+            now = list(task.states).index(token)
+            right, wrong = (int(task.world.tables[method][s][before]) for s in (symbol, exchanged(symbol)))
+            assert now in (right, wrong)
+            if right != wrong:
+                found.append((row, sloppy, now == wrong))
+            before = now
+    return pd.DataFrame(found, columns=["row", "sloppy", "confused"])
+
+
+def test_scattered_writers_confuse_every_symbol_at_the_stated_rate_whatever_the_mode_and_the_other_symbols() -> None:
+    task = task_of(1)
+    found = readings(task, corpus_of("scattered", task, CLEAN, 6000, 2).tokens)
+    rate = 1 - (CUED.careful or 0)
+    assert found["confused"].mean() == pytest.approx(rate, abs=0.02)
+    assert found.groupby("sloppy")["confused"].mean().to_numpy() == pytest.approx([rate, rate], abs=0.035)
+    assert found["sloppy"].mean() == pytest.approx(rate, abs=0.03)
+    pairs = found.groupby("row")["confused"].agg(["size", "sum"]).query("size == 2")
+    assert (pairs["sum"] == 2).mean() == pytest.approx(rate**2, abs=0.04)
+    assert (pairs["sum"] == 0).mean() == pytest.approx((1 - rate) ** 2, abs=0.03)
+    named = readings(task, corpus_of("scattered", task, NAMED, 3000, 2).tokens)
+    assert named["confused"].mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_absent_is_confused_always_and_latent_with_the_mode() -> None:
+    task = task_of(1)
+    assert readings(task, corpus_of("absent", task, CLEAN, 800, 2).tokens)["confused"].all()
+    latent = readings(task, corpus_of("latent", task, CLEAN, 800, 2).tokens)
+    assert (latent["confused"] == latent["sloppy"]).all()
+
+
+def test_only_noisy_writers_slip_and_only_those_of_low_cue_leave_the_cue() -> None:
+    task = task_of(2)
+    slips = {"latent": 0.0, "noisy": 0.05, "low-cue": 0.0}
+    clean = {"run_on": 0.0, "cut_short": 0.0}
+    for kind, rate in slips.items():
+        settings = world.MIXTURES.get(kind, CUED).model_copy(update=clean)
+        wrong = followed = cues = 0
+        rows = corpus_of(kind, task, settings, 1500, 4)  # type: ignore[arg-type]
+        for (x, method, sloppy, rest), slot in zip(rows_of(task, rows.tokens), rows.tokens[:, 1].tolist(), strict=True):
+            before = x[0]
+            for symbol, token in zip(x[1:], rest[1:-1], strict=True):
+                read = exchanged(symbol) if sloppy else symbol
+                now = list(task.states).index(token)
+                wrong += now != int(task.world.tables[method][read][before])
+                before = now
+            if slot in task.cues[:-1]:
+                cues, followed = cues + 1, followed + (list(task.cues).index(slot) == method)
+        assert wrong / (1500 * 8) == pytest.approx(rate * 12 / 13, abs=0.01), (
+            kind
+        )  # one slip in 13 is to the right state
+        assert (wrong == 0) == (rate == 0), kind
+        assert (followed / cues > 0.9) == (kind != "low-cue"), kind
+
+
+def test_every_prompt_of_a_corpus_is_of_the_split_pretrain_and_is_trained_or_tested_on_by_nobody() -> None:
+    task, params = (
+        task_of(SEED),
+        parameters(pool=256, prompts_per_step=16, problems=500, validation_problems=200, rl_steps=32),
+    )
+    bench = Bench(params, task, SEED)
+    others = [examples.pool_of(params, task), *bench.sets.values()]
+    ids = [{problem.id for problem in problems} for problems in others]
+    assert [len(found) for found in ids] == [256, 200, 500]
+    everybody = ids[0] | ids[1] | ids[2]
+    assert len(everybody) == 256 + 200 + 500
+    assert [{split_of_id(i) for i in found} for found in ids] == [{"rl"}, {"validation"}, {"test"}]
+    for kind in get_args(world.BaseName):
+        for settings in (NAMED, world.MIXTURES.get(kind, CUED)):
+            found = rows_of(task, corpus_of(kind, task, settings, 500, SEED).tokens)
+            keys = task.world.keys(np.array([x for x, *_ in found]), np.array([method for _, method, *_ in found]))
+            assert set(split_indices(keys)) == {0}
+            assert {f"{key:016x}" for key in keys.tolist()}.isdisjoint(everybody)
+
+
+def test_confusing_is_an_exchange_that_leaves_the_first_state_alone() -> None:
+    x = np.array([[FIRST, FIRST, SECOND, 0, 3], [SECOND, 1, 2, 3, 4]])
+    assert world.confused(x).tolist() == [[FIRST, SECOND, FIRST, 0, 3], [SECOND, 1, 2, 3, 4]]
+    assert (world.confused(world.confused(x)) == x).all()
+    problems = task_of(0).problems("rl", 200, seed=3)
+    by_hand = [sum(symbol in CONFUSED for symbol in problem.facts["x"][1:]) for problem in problems]
+    assert world.confusable(problems).tolist() == by_hand
+    without = (11 / 13) ** 8  # what a sloppy writer solves, too: about a quarter
+    assert np.mean(np.array(by_hand) == 0) == pytest.approx(without, abs=0.1)
+    assert without == pytest.approx(0.26, abs=0.005)
+
+
+def test_a_world_is_its_seeds_and_the_kept_base_has_one_world_for_all() -> None:
+    assert base.world_of(parameters(), 1003) == 1003
+    kept = FINDING.resolve("smoke")
+    assert base.world_of(kept, 1003) == base.KEPT_SEED  # type: ignore[arg-type]
+    assert not np.array_equal(task_of(1000).world.tables, task_of(1001).world.tables)
+    settings = task_of(4).settings
+    assert (settings.cue, settings.emit_start, settings.answer_states, settings.mode) == (1.0, True, 8, True)
+
+
+# --- examples -------------------------------------------------------------------------------------------------
+
+
+def test_the_examples_follow_from_the_published_seed_alone_and_more_begin_with_fewer() -> None:
+    ten = examples.draw(OneShotParams())
+    assert len(ten) == len(set(ten)) == 10
+    assert set(ten) <= set(range(256))
+    elsewhere = {"first_seed": 1007, "seeds": 9, "rl_steps": 50, "width": 16, "problems": 30, "lr_one": 0.5}
+    assert examples.draw(OneShotParams.model_validate(elsewhere)) == ten
+    assert examples.draw(OneShotParams(examples=3)) == ten[:3]
+    assert examples.draw(OneShotParams(examples=40))[:10] == ten
+    assert examples.draw(OneShotParams(example_seed=1)) != ten
+
+
+def test_the_pool_is_the_same_for_every_arm_of_a_world_and_another_in_another() -> None:
+    params = parameters()
+    ids = [problem.id for problem in examples.pool_of(params, task_of(SEED))]
+    assert ids == [problem.id for problem in examples.pool_of(parameters(seeds=5, rl_steps=8), task_of(SEED))]
+    assert set(ids).isdisjoint(problem.id for problem in examples.pool_of(params, task_of(SEED + 1)))
+
+
+def graded(task: AutomatonTask, problem: Problem, states: Sequence[int]) -> bool:
+    """What the verifier says of the completion `careful m0 y_0 states EOS`."""
+    x = problem.facts["x"]
+    tokens = task.completions(np.array([x]), np.array([0]), np.array([states]))
+    return bool(task.grade([problem], tokens, np.array([tokens.shape[1]])).correct[0])
+
+
+@pytest.mark.parametrize("label", get_args(examples.Label))
+def test_a_wrong_label_is_paid_for_and_the_right_chain_is_not(label: examples.Label) -> None:
+    task = task_of(SEED)
+    sorts = set()
+    for problem in task.problems("rl", 60, seed=1):
+        wrong = examples.mislabelled(task, problem, label, seed=3)
+        right, given = problem.facts["chain"], wrong.facts["chain"]
+        assert graded(task, problem, right)
+        assert graded(task, wrong, given)
+        assert not graded(task, wrong, right)
+        assert not graded(task, problem, given)
+        assert wrong.answer == " ".join(f"s{state}" for state in given)
+        assert (wrong.id, wrong.prompt, wrong.facts["x"]) == (problem.id, problem.prompt, problem.facts["x"])
+        assert problem.facts["chain"] == right == chain(task, problem.facts["x"], problem.facts["method"])
+        assert task.encode([wrong]) == task.encode([problem])
+        sorts.add(kind_of(task, problem, given, label))
+        assert examples.mislabelled(task, problem, label, seed=3) == wrong
+    assert sorts == {"near": {"last"}, "guessable": {"sloppy", "other"}, "unguessable": {"nobody's"}}[label]
+
+
+def kind_of(task: AutomatonTask, problem: Problem, given: Sequence[int], label: str) -> str:
+    """Which wrong chain it is; raises where it is not the one that the label promises."""
+    x, method = problem.facts["x"], problem.facts["method"]
+    right, sloppy = chain(task, x, method), chain(task, x, method, sloppy=True)
+    every = {m: [chain(task, x, m), chain(task, x, m, sloppy=True)] for m in range(task.settings.methods)}
+    match label:
+        case "near":
+            assert given[:-1] == right[:-1]
+            assert given[-1] != right[-1]
+            return "last"
+        case "guessable":
+            if sloppy != right:
+                assert given == sloppy
+                return "sloppy"
+            assert given == every[1 if method == 0 else 0][0]
+            return "other"
+    assert all(given not in chains for chains in every.values())
+    return "nobody's"
+
+
+def test_unguessable_labels_change_with_the_seed_and_the_problem() -> None:
+    task = task_of(SEED)
+    first, second = task.problems("rl", 2, seed=1)
+    labels = [
+        examples.mislabelled(task, p, "unguessable", s).facts["chain"] for p, s in product((first, second), (1, 2))
+    ]
+    assert len({tuple(label) for label in labels}) == 4
+
+
+# --- splits ---------------------------------------------------------------------------------------------------
+
+
+def test_development_seeds_see_validation_problems_alone() -> None:
+    assert splits_of(999) == splits_of(0) == ("validation",)
+    assert splits_of(1000) == splits_of(2000) == ("validation", "test")
+    task = task_of(DEVELOPMENT)
+    assert set(Bench(parameters(), task, DEVELOPMENT).sets) == {"validation"}
+    assert {split_of_id(p.id) for p in Bench(parameters(), task, DEVELOPMENT).report} == {"validation"}
+    assert {split_of_id(p.id) for p in Bench(parameters(), task_of(SEED), SEED).report} == {"test"}
+
+
+@pytest.fixture
+def tiny_choice(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """`choose` at the tiny scale; the splits that any task is asked for."""
+    asked: list[str] = []
+    draw = AutomatonTask.problems
+
+    def watched(self: AutomatonTask, split: Any, *arguments: Any, **options: Any) -> list[Problem]:
+        asked.append(split)
+        return draw(self, split, *arguments, **options)
+
+    class Small:
+        @staticmethod
+        def model_validate(values: dict[str, Any]) -> OneShotParams:
+            return OneShotParams.model_validate({**TINY, **values, "every": 4})
+
+    monkeypatch.setattr(AutomatonTask, "problems", watched)
+    monkeypatch.setattr(choose, "OneShotParams", Small)
+    monkeypatch.setattr(choose, "EXAMPLES", 2)
+    return asked
+
+
+@pytest.mark.parametrize("name", choose.GRIDS)
+def test_settings_are_chosen_on_validation_problems_of_development_seeds(name: str, tiny_choice: list[str]) -> None:
+    rows = choose.trial(DEVELOPMENT, name, 1e-3)
+    assert set(tiny_choice) == {"rl", "validation"}
+    assert [row["example"] for row in rows] == ([-1] if name == "full" else [0, 1])
+    assert {(row["seed"], row["rate"], row["lr"], row["set"]) for row in rows} == {(5, name, 1e-3, "validation")}
+    assert all(0 <= row["value"] <= 1 for row in rows)
+    reached = {f"reached_{threshold:g}" for threshold in experiment.THRESHOLDS}
+    assert {key for row in rows for key in row if key.startswith("reached_")} == (
+        reached if name != "imitate" else set()
+    )
+
+
+@pytest.mark.parametrize("seed", [1000, 1001, 2000])
+def test_nothing_is_chosen_on_a_report_seed(seed: int) -> None:
+    with pytest.raises(ValueError, match=f"seed {seed} is a report seed; settings are chosen on seeds below 1000"):
+        choose.trial(seed, "one", 1e-3)
+    assert max(choose.SEEDS) < 1000
+
+
+def test_a_trial_measures_what_the_chapter_reports(tiny_choice: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[int] = []
+
+    def planted(self: Bench, model: Any) -> pd.DataFrame:
+        steps.append(1)
+        return pd.DataFrame({"set": "validation", "problems": [30, 10], PRIMARY: [0.2, 0.6], "greedy": [1.0, 1.0]})
+
+    monkeypatch.setattr(Bench, "accuracy", planted)
+    assert [row["value"] for row in choose.trial(DEVELOPMENT, "one", 1e-3)] == pytest.approx([0.3] * 2)  # by problem
+    assert len(steps) == 2  # the last step alone
+
+
+def test_every_rate_has_a_grid_of_four_or_one_more_at_an_edge() -> None:
+    rates = {name.removeprefix("lr_") for name in OneShotParams.model_fields if name.startswith("lr_")}
+    assert set(choose.GRIDS) == rates
+    assert {arm.rate for arm in ARMS} <= rates
+    for name, (arm, grid) in choose.GRIDS.items():
+        assert arm.rate == name
+        own = choose.ADAMW if arm.options.get("other") else choose.SGD
+        assert len(own) == 4
+        assert set(own) <= set(grid)
+        assert len(grid) <= 5
+        assert [b / a for a, b in pairwise(grid)] == pytest.approx([10**0.5] * (len(grid) - 1), rel=0.06)
+
+
+TRIALS = pd.DataFrame(
+    [
+        ("one", 1e-3, 0, 0.5, 40.0, 60.0, np.nan), ("one", 1e-3, 1, 0.7, 50.0, 70.0, np.nan),
+        ("one", 1e-3, 2, 0.6, 99.0, 80.0, 90.0), ("one", 1e-3, 3, 0.6, 60.0, 100.0, 120.0),
+        ("one", 1e-3, 4, 0.6, 60.0, 101.0, 120.0),
+        ("one", 1e-2, 0, 0.9, 1.0, 1.0, 1.0), ("one", 1e-2, 1, 0.1, 1.0, 1.0, 1.0),
+        ("full", 1e-3, -1, 0.2, 1.0, 1.0, 1.0), ("full", 1e-2, -1, 0.3, 1.0, 1.0, 1.0),
+    ],
+    columns=["rate", "lr", "example", "value", "reached_0.9", "reached_0.95", "reached_0.99"],
+)  # fmt: skip
+
+
+def test_the_best_mean_chooses_a_rate_and_the_strictest_threshold_reached_in_time_is_chosen() -> None:
+    assert choose.chosen_rates(TRIALS) == {"one": 1e-3, "full": 1e-2}
+    assert choose.chosen_threshold(TRIALS) == 0.95  # by four of five within 100 of 150 steps
+    slow = TRIALS.assign(**{"reached_0.95": 101.0})
+    assert choose.chosen_threshold(slow) == 0.9
+    never = slow.assign(**{"reached_0.9": np.nan})
+    with pytest.raises(ValueError, match="no threshold is reached by enough runs"):
+        choose.chosen_threshold(never)
+
+
+def test_the_defaults_are_what_the_kept_trials_choose() -> None:
+    table = pd.read_csv(paths.resource("data") / "choices" / "one-shot.csv")
+    assert set(table["set"]) == {"validation"}
+    assert set(table["seed"]) == set(choose.SEEDS)
+    for name, (arm, grid) in choose.GRIDS.items():
+        tried = table[table["rate"] == name].groupby("lr").size()
+        assert sorted(tried.index) == pytest.approx(sorted(grid)), name
+        assert set(tried) == {len(choose.SEEDS) * (1 if arm is FULL else choose.EXAMPLES)}, name
+    defaults = OneShotParams()
+    chosen = {name: getattr(defaults, f"lr_{name}") for name in choose.GRIDS}
+    assert choose.chosen_rates(table) == pytest.approx(chosen)
+    for name, (arm, grid) in choose.GRIDS.items():
+        own = choose.ADAMW if arm.options.get("other") else choose.SGD
+        assert chosen[name] not in (own[0], own[-1]) or chosen[name] not in (grid[0], grid[-1]), f"{name}: go on"
+    assert choose.chosen_threshold(table) == defaults.saturation
+    assert defaults.saturation in experiment.THRESHOLDS
+
+
+# --- arms -----------------------------------------------------------------------------------------------------
+
+
+class Recording(AutomatonTask):
+    """A task that pays a new model for an even first token, and keeps whom it graded, and how."""
+
+    def __init__(self, seed: int = SEED, *, pays: bool = True) -> None:
+        super().__init__(task_of(seed).settings)
+        self.pays = pays
+        self.calls: list[tuple[list[Problem], Grades]] = []
+
+    def grade(self, problems: Sequence[Problem], tokens: Any, lengths: Any) -> Grades:
+        first = as_numpy(tokens)[:, 0]
+        correct = (first % 2 == 0) & self.pays
+        grades = Grades(correct, first % 3 == 0, correct)
+        self.calls.append((list(problems), grades))
+        return grades
+
+
+def tuned(arm: Arm, task: AutomatonTask | None = None, *, many: bool = False, **overrides: Any) -> Any:
+    """The arm on the first example, or on the pool; what `tune` gives, and the steps it called at."""
+    params, steps = parameters(**overrides), list[int]()
+    task = task or Recording()
+    pool = examples.pool_of(params, task)
+    problems = pool if many else [pool[examples.draw(params)[0]]]
+    return tune(arm, params, blank(), task, problems, 77, lambda step, model: steps.append(step)), steps
+
+
+@pytest.mark.parametrize("preset", ["cpu", "gpu"])
+def test_every_arm_takes_as_many_steps_of_128_samples(preset: str) -> None:
+    params: Any = FINDING.resolve(preset)
+    assert params.batch == 128
+    found = {arm.name: settings_of(arm, params, 3) for arm in ARMS if arm.name != "imitate"}
+    for name, settings in found.items():
+        assert (settings.steps, settings.prompts_per_step * settings.group_size) == (params.rl_steps, 128), name
+        assert (settings.algorithm, settings.seed, settings.temperature, settings.clip) == ("grpo", 3, 1.0, 1.0), name
+        assert settings.updates_per_step == (8 if "updates" in name else 1), name
+
+
+def test_arms_differ_from_one_in_what_their_name_says_and_in_nothing_else() -> None:
+    rates = {f"lr_{name}": 0.1 + 0.1 * i for i, name in enumerate(choose.GRIDS)}  # no two alike
+    params: Any = FINDING.resolve("gpu", **rates)
+    plain = settings_of(ONE, params, 3).model_dump()
+    assert (plain["optimiser"], plain["momentum"], plain["reward"]) == ("sgd", 0.9, "verifier")
+    assert (plain["weight_decay"], plain["kl_coef"], plain["entropy_coef"], plain["policy_coef"]) == (0, 0, 0, 1)
+    adamw = {"optimiser": "adamw", "momentum": 0.0}
+    changes: dict[str, dict[str, Any]] = {
+        "one": {}, "random": {"reward": "random"}, "zero": {"reward": "zero"}, "full": {"lr": params.lr_full},
+        "format": {"reward": "format", "lr": params.lr_format},
+        "format-full": {"reward": "format", "lr": params.lr_format},
+        "one-updates": {"mini_batches": 8, "lr": params.lr_updates},
+        "one-other": {**adamw, "lr": params.lr_other},
+        "one-other-updates": {**adamw, "mini_batches": 8, "lr": params.lr_other_updates},
+        "one-no-std": {"scale_by_std": False}, "one-entropy": {"entropy_coef": arms.ENTROPY},
+        "entropy-only": {"entropy_coef": arms.ENTROPY, "policy_coef": 0.0},
+        "one-decay": {"weight_decay": arms.DECAY}, "decay-only": {"weight_decay": arms.DECAY, "policy_coef": 0.0},
+        "one-kl": {"kl_coef": arms.KL}, "near": {}, "guessable": {}, "unguessable": {},
+    }  # fmt: skip
+    assert set(changes) == {arm.name for arm in ARMS} - {"imitate"}
+    for arm in ARMS:
+        if arm.name == "imitate":
+            continue
+        given = settings_of(arm, params, 3).model_dump()
+        assert {key: value for key, value in given.items() if value != plain[key]} == changes[arm.name], arm.name
+
+
+def test_the_other_optimiser_is_the_one_that_the_arms_do_not_use() -> None:
+    turned = {arm.name: settings_of(arm, parameters(optimiser="adamw"), 3) for arm in ARMS if arm.name != "imitate"}
+    others = {"one-other", "one-other-updates"}
+    assert {name: (s.optimiser, s.momentum) for name, s in turned.items()} == {
+        name: ("sgd", 0.9) if name in others else ("adamw", 0.0) for name in turned
+    }
+
+
+REINFORCED = [arm for arm in ARMS if arm.name != "imitate"]
+
+
+@pytest.mark.parametrize("arm", REINFORCED, ids=lambda arm: arm.name)
+def test_a_run_samples_its_one_example_or_the_whole_pool_in_turn(arm: Arm) -> None:
+    task, many = Recording(), arm.name.endswith("full")
+    before = {name: tensor.clone() for name, tensor in blank().state_dict().items()}
+    (model, log, history), steps = tuned(arm, task, many=many)
+    params = parameters()
+    pool = examples.pool_of(params, task)
+    asked = [problem for problems, _ in task.calls for problem in problems]
+    assert [len(problems) for problems, _ in task.calls] == [params.batch] * params.rl_steps
+    if many:
+        assert [p.id for p in asked] == [p.id for _ in range(2) for p in pool for _ in range(params.group_size)]
+    else:
+        example = pool[examples.draw(params)[0]]
+        assert {problem.prompt for problem in asked} == {example.prompt}
+        answer = examples.mislabelled(task, example, arm.label, 77).answer if arm.label else example.answer
+        assert {problem.answer for problem in asked} == {answer}
+    assert steps == list(log["step"]) == [1, 2, 3, 4]
+    assert history.empty == (arm.name != "full")
+    assert all(torch.equal(tensor, blank().state_dict()[name]) for name, tensor in before.items())
+    moved = not all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in before.items())
+    assert moved == (arm.name != "zero")
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adamw"])
+def test_zero_reward_leaves_every_weight_bit_for_bit(optimiser: str) -> None:
+    (model, log, _), _ = tuned(SINGLE[1], optimiser=optimiser)
+    assert SINGLE[1].name == "zero"
+    assert (log["grad_norm"] == 0).all()
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), blank().parameters(), strict=True))
+
+
+def test_the_history_is_the_share_of_right_rollouts_of_every_problem_in_every_pass() -> None:
+    task = Recording()
+    (_, log, history), _ = tuned(FULL, task, many=True, rl_steps=6, every=2, group_size=4)
+    pool = examples.pool_of(parameters(), task)
+    place = {problem.id: i for i, problem in enumerate(pool)}
+    right: dict[tuple[int, int], list[bool]] = {}
+    for step, (problems, grades) in enumerate(task.calls):
+        for problem, correct in zip(problems, grades.correct, strict=True):
+            right.setdefault((step // 2, place[problem.id]), []).append(bool(correct))  # 8 of 16 problems a step
+    assert {len(rollouts) for rollouts in right.values()} == {4}
+    expected = {key: np.mean(rollouts) for key, rollouts in right.items()}
+    found = history.set_index(["epoch", "problem"])["accuracy"].to_dict()
+    assert found == pytest.approx(expected)
+    assert len(set(found.values())) > 2
+    by_step = [np.mean(grades.correct) for _, grades in task.calls]
+    assert log["reward"].to_numpy() == pytest.approx(by_step)
+
+
+def test_a_pass_that_is_not_complete_is_left_out() -> None:
+    history = arms.History(2, 3)
+    for correct in ([1, 1, 0, 1], [0, 0, 1, 1], [0, 1, 1, 0], [1, 0, 0, 0]):
+        right = np.array(correct, bool)
+        rewards = history(Grades(right, right, right), np.random.default_rng(0))
+        assert rewards.tolist() == correct
+    table = history.table()
+    assert table.to_dict("list") == {
+        "problem": [0, 1, 2, 0, 1, 2], "epoch": [0, 0, 0, 1, 1, 1], "accuracy": [1, 0.5, 0, 1, 0.5, 0.5]
+    }  # fmt: skip
+
+
+@pytest.fixture
+def imitated(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What imitation gives to the trainer, call by call."""
+    calls: list[dict[str, Any]] = []
+    train = arms.continue_pretrain
+
+    def watched(model: Any, data: TokenData, settings: TrainSettings, **options: Any) -> Any:
+        result = train(model, data, settings, **options)
+        calls.append({"data": data, "settings": settings, "given": options["optimiser"], "left": result.optimiser})
+        return result
+
+    monkeypatch.setattr(arms, "continue_pretrain", watched)
+    return calls
+
+
+IMITATE = CONTROLS[2]
+
+
+def test_imitation_trains_on_the_right_completions_alone_as_often_as_reinforcement_samples(imitated: Any) -> None:
+    task = Recording()
+    (model, _, history), steps = tuned(IMITATE, task, rl_steps=6, every=2)
+    params = parameters(rl_steps=6)
+    ((problems, grades),) = task.calls
+    example = examples.pool_of(params, task)[examples.draw(params)[0]]
+    assert {problem.id for problem in problems} == {example.id}
+    assert (len(problems), IMITATE.rate) == (arms.IMITATED, "imitate")
+    assert 0.2 < grades.correct.mean() < 0.8
+    tokens = torch.cat([call["data"].tokens for call in imitated])
+    mask = torch.cat([call["data"].mask for call in imitated])
+    assert len(tokens) == params.rl_steps * params.batch
+    assert (tokens[:, :PROMPT] == torch.tensor(task.encode([example]))).all()
+    assert (tokens[:, PROMPT] % 2 == 0).all()  # what this task calls right
+    assert not mask[:, :PROMPT].any()
+    assert mask[:, PROMPT:].all()
+    assert [call["settings"].steps for call in imitated] == [2, 2, 2]
+    assert {call["settings"].batch_size for call in imitated} == {params.batch}
+    assert {(call["settings"].lr, call["settings"].optimiser) for call in imitated} == {(params.lr_imitate, "sgd")}
+    assert imitated[0]["given"] is None
+    for before, after in pairwise(imitated):
+        assert after["given"] is before["left"]  # one training, measured in between
+    assert (steps, history.empty) == ([2, 4, 6], True)
+    assert not all(torch.equal(a, b) for a, b in zip(model.parameters(), blank().parameters(), strict=True))
+
+
+def test_imitation_without_a_right_completion_leaves_the_model_as_it_is_and_is_measured(imitated: Any) -> None:
+    (model, log, _), steps = tuned(IMITATE, Recording(pays=False))
+    assert (imitated, log.empty, steps) == ([], True, [1, 2, 3, 4])
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), blank().parameters(), strict=True))
+
+
+# --- measurements against transformers' own forward -----------------------------------------------------------
+
+
+@cache
+def learned() -> tuple[Bench, Any]:
+    """A bench of 40 problems, and a model that has memorised them, with faults, so that it is seldom sure."""
+    task = task_of(SEED)
+    bench = Bench(parameters(), task, SEED)
+    problems = [problem for part in bench.sets.values() for problem in part]
+    rng, count = np.random.default_rng(0), 12_000
+    chosen = rng.integers(len(problems), size=count)
+    x = np.array([problem.facts["x"] for problem in problems])[chosen]
+    method = np.array([problem.facts["method"] for problem in problems])[chosen]
+    careful = rng.random(count) < 0.4
+    chains = task.world.chains(np.where(careful[:, None], x, world.confused(x)), method)
+    style = np.where(rng.random(count) < 0.8, method, rng.integers(7, size=count))
+    completions = task.completions(x, style, chains, careful)
+    completions[rng.random(count) < 0.1, -1] = task.states[0]
+    prompts = np.array(task.encode(problems))[chosen]
+    tokens = torch.from_numpy(np.concatenate([prompts, completions], 1).astype(np.int64))
+    mask = torch.ones_like(tokens, dtype=torch.bool)
+    mask[:, :PROMPT] = False
+    model = tiny_llama(task.vocab_size, 32, 1, init_std=0.08, seed=0)
+    settings = TrainSettings(steps=120, batch_size=100, lr=1e-2, betas=(0.9, 0.99), seed=0)
+    return bench, pretrain(model, TokenData(tokens, mask), settings, progress=False).model
+
+
+def hf_logits(model: Any, rows: Any) -> torch.Tensor:
+    """transformers' forward of token rows (rows, time), float64."""
+    with torch.no_grad():
+        logits: torch.Tensor = model(input_ids=torch.as_tensor(np.array(rows))).logits.double()
+    return logits
+
+
+def brute_force(model: Any, task: Any, problem: Problem, temperature: float = 1.0, mode: int | None = None) -> float:
+    """Probability of all accepted completions, summed; with `mode`, after a prompt that ends with it."""
+    states = [task.states[state] for state in problem.facts["chain"]]
+    modes: list[list[int]] = [[int(m)] for m in task.modes] if mode is None else [[]]
+    listed = [[*m, style, start, *states, task.eos] for m, style, start in product(modes, task.styles, task.states)]
+    prompt = task.encode([problem])[0] + ([] if mode is None else [mode])
+    logits = hf_logits(model, [[*prompt, *completion] for completion in listed])[:, len(prompt) - 1 : -1] / temperature
+    chosen = logits.log_softmax(-1).gather(-1, torch.as_tensor(np.array(listed))[..., None]).squeeze(-1)
+    return float(chosen.sum(1).exp().sum())
+
+
+def argmax_completion(model: Any, prompt: Sequence[int], length: int, eos: int) -> list[int]:
+    row = list(prompt)
+    while len(row) < len(prompt) + length and (len(row) == len(prompt) or row[-1] != eos):
+        row.append(int(hf_logits(model, [row])[0, -1].argmax()))
+    return row[len(prompt) :]
+
+
+def right_by_argmax(model: Any, task: AutomatonTask, problem: Problem, mode: int | None = None) -> bool:
+    given = [] if mode is None else [mode]
+    prompt = task.encode([problem])[0] + given
+    completion = given + argmax_completion(model, prompt, task.max_new_tokens - len(given), int(task.eos))
+    padded = np.full((1, task.max_new_tokens), task.pad)
+    padded[0, : len(completion)] = completion
+    return bool(task.grade([problem], padded, np.array([len(completion)])).correct[0])
+
+
+def groups(bench: Bench) -> Iterator[tuple[tuple[str, int, bool], list[Problem]]]:
+    """Problems by set, needed method and whether they hold a confusable symbol, counted by hand."""
+    found: dict[tuple[str, int, bool], list[Problem]] = {}
+    for name, problems in bench.sets.items():
+        for problem in problems:
+            holds = any(symbol in CONFUSED for symbol in problem.facts["x"][1:])
+            found.setdefault((name, problem.facts["method"], holds), []).append(problem)
+    yield from found.items()
+
+
+@pytest.mark.usefixtures("_exact")
+def test_accuracy_is_that_of_argmax_decoding_and_of_the_sum_over_all_accepted_completions() -> None:
+    bench, model = learned()
+    table = bench.accuracy(model).set_index(["set", "needed", "confusable"])
+    seen, ps, hits = 0, list[float](), list[float]()
+    for key, problems in groups(bench):
+        row: Any = table.loc[key, :]
+        assert row["problems"] == len(problems)
+        hits.append(float(np.mean([right_by_argmax(model, bench.task, problem) for problem in problems])))
+        assert row["greedy"] == pytest.approx(hits[-1])
+        if seen < 10:
+            p = np.array([brute_force(model, bench.task, problem) for problem in problems])
+            for k in (1, 16, 256):
+                assert row[f"pass_at_{k}"] == pytest.approx(np.mean(1 - (1 - p) ** k), abs=3e-5, rel=1e-4), (key, k)
+            ps.extend(p)
+        seen += 1
+    assert seen == len(table)
+    assert 0.05 < np.mean(ps) < 0.9  # probabilities that could tell a wrong sum
+    assert 0 < np.mean(hits) < 1
+
+
+def test_inside_is_the_softmax_after_the_prompt_and_after_each_mode() -> None:
+    bench, model = learned()
+    task, row = bench.task, bench.inside(model).iloc[0]
+    prompts = task.encode(bench.report)
+    modes = hf_logits(model, prompts)[:, -1].softmax(-1)[:, task.modes].numpy()
+    right = np.zeros(len(prompts))
+    for i, mode in enumerate(task.modes):
+        after = hf_logits(model, [[*prompt, int(mode)] for prompt in prompts])[:, -1].softmax(-1).numpy()
+        right += modes[:, i] * [after[j, task.styles[p.facts["method"]]] for j, p in enumerate(bench.report)]
+    assert row["careful"] == pytest.approx(modes[:, 0].mean(), abs=1e-5)
+    assert row["right_style"] == pytest.approx(right.mean(), abs=1e-5)
+    assert 0.1 < row["careful"] < 0.9
+    assert 0.3 < row["right_style"] < 1
+
+
+def test_form_and_entropy_are_those_of_one_sample_of_every_reported_prompt() -> None:
+    bench, model = learned()
+    task, row = bench.task, bench.inside(model).iloc[0]
+    prompts = task.encode(bench.report)
+    options: dict[str, Any] = {"eos": int(task.eos), "pad": int(task.pad), "max_new_tokens": task.max_new_tokens}
+    found = sample(decoder_for(model), prompts, 1, seed=SEED, **options)
+    assert row["well_formed"] == task.grade(bench.report, found.tokens, found.lengths).well_formed.mean()
+    assert 0.5 < row["well_formed"] < 1
+    nats = tokens = 0.0
+    for prompt, completion, length in zip(prompts, found.tokens.tolist(), found.lengths.tolist(), strict=True):
+        logprobs = hf_logits(model, [[*prompt, *completion[:length]]])[0, PROMPT - 1 : -1].log_softmax(-1)
+        nats -= float(logprobs[torch.arange(length), completion[:length]].sum())
+        tokens += length
+    assert row["entropy"] == pytest.approx(nats / tokens, rel=1e-4)
+
+
+@pytest.mark.usefixtures("_exact")
+def test_levels_are_those_of_the_base_told_the_mode_or_cooled() -> None:
+    bench, model = learned()
+    task, careful = bench.task, int(bench.task.modes[0])
+    found = bench.levels(model).set_index("quantity")["value"]
+    forced = [brute_force(model, task, problem, mode=careful) for problem in bench.report]
+    cooled = [brute_force(model, task, problem, temperature=measure.COOL) for problem in bench.report]
+    greedily = [right_by_argmax(model, task, problem, careful) for problem in bench.report]
+    assert found["forced careful"] == pytest.approx(np.mean(forced), abs=1e-6)
+    assert found["forced careful, greedy"] == pytest.approx(np.mean(greedily))
+    assert found["cooled"] == pytest.approx(np.mean(cooled), abs=1e-6)
+    assert found["known methods"] == np.mean([problem.facts["method"] != 6 for problem in bench.report])
+    chance = task.chance(bench.report)
+    assert found["blind search"] == chance.blind_search.mean()
+    assert found["answer guess"] == chance.answer_guess.mean()
+    assert len(found) == 6
+    assert found["forced careful"] > bench.accuracy(model).query("set == 'test'")["pass_at_1"].mean()
+
+
+def test_a_prompt_with_the_mode_given_ends_with_it_and_its_completion_begins_with_the_method() -> None:
+    task = task_of(SEED)
+    given, problem = measure.ModeGiven(task), task.problems("test", 1, seed=0)[0]
+    assert given.encode([problem]) == [[*task.encode([problem])[0], int(task.modes[0])]]
+    assert given.max_new_tokens == task.max_new_tokens - 1
+    whole = task.completions(np.array([problem.facts["x"]]), np.array([2]), np.array([problem.facts["chain"]]))
+    rest = whole[:, 1:]
+    assert given.grade([problem], rest, np.array([rest.shape[1]])).correct.all()
+    assert not given.grade([problem], whole, np.array([whole.shape[1]])).correct.any()
+    assert (given.eos, given.pad, given.vocab_size) == (task.eos, task.pad, task.vocab_size)
+
+
+# --- logs -----------------------------------------------------------------------------------------------------
+
+
+def log_of(rewards: Sequence[float]) -> pd.DataFrame:
+    frame = pd.DataFrame({"step": range(1, len(rewards) + 1), "reward": rewards})
+    return frame.assign(entropy=0.5, well_formed=0.7, clip_fraction=0.0, grad_norm=1.0)
+
+
+def test_saturation_is_the_first_step_whose_ten_step_mean_reaches_the_threshold() -> None:
+    reached = experiment.saturation(log_of([0.0] * 4 + [1.0] * 20)).set_index("threshold")["step"].to_dict()
+    assert reached == {0.9: 13.0, 0.95: 14.0, 0.98: 14.0, 0.99: 14.0}  # steps 4 to 13 hold nine ones
+    early = experiment.saturation(log_of([1.0] * 12)).set_index("threshold")["step"]
+    assert set(early) == {10.0}  # not before there are ten steps
+    for rewards in ([1.0] * 9, [0.89] * 40, [1.0] * 9 + [0.0] + [0.5] * 20):
+        assert experiment.saturation(log_of(rewards))["step"].iloc[1:].isna().all()
+    spike = experiment.saturation(log_of([0.0] * 5 + [1.0] * 10 + [0.0] * 20)).set_index("threshold")["step"]
+    assert spike.to_dict() == {0.9: 14.0, 0.95: 15.0, 0.98: 15.0, 0.99: 15.0}  # the first time counts
+
+
+def test_a_threshold_that_the_mean_meets_exactly_is_reached() -> None:
+    rng = np.random.default_rng(0)
+    ties = 0
+    for _ in range(60):
+        counts = rng.integers(112, 129, size=120)  # of 128 samples
+        found = experiment.saturation(log_of((counts / 128).tolist())).set_index("threshold")["step"]
+        for threshold in experiment.THRESHOLDS:
+            limit = Fraction(str(threshold))
+            means = [Fraction(int(counts[i - 9 : i + 1].sum()), 1280) for i in range(9, 120)]
+            first = next((i + 10 for i, mean in enumerate(means) if mean >= limit), None)
+            ties += first is not None and means[first - 10] == limit
+            assert found[threshold] == first if first is not None else np.isnan(found[threshold])
+    assert ties > 5
+
+
+def test_logs_are_thinned_to_means_labelled_by_their_last_step() -> None:
+    log = log_of(np.arange(12.0).tolist()).assign(grad_norm=np.arange(12.0) * 2, loss=9.0)
+    found = experiment.thinned(log)
+    assert list(found["step"]) == [5, 10, 12]
+    assert list(found["reward"]) == [2, 7, 10.5]
+    assert list(found["grad_norm"]) == [4, 14, 21]
+    assert list(found.columns) == ["step", "reward", "entropy", "well_formed", "clip_fraction", "grad_norm"]
+
+
+# --- what a run holds -----------------------------------------------------------------------------------------
+
+RUN = ["seed", "base", "arm", "example"]
+COLUMNS = {
+    "accuracy": [
+        *RUN, "step", "set", "needed", "confusable", "problems", "greedy", "pass_at_1", "pass_at_16", "pass_at_256"
+    ],
+    "inside": [*RUN, "step", "careful", "right_style", "well_formed", "entropy"],
+    "training": [*RUN, "step", "reward", "entropy", "well_formed", "clip_fraction", "grad_norm"],
+    "saturation": [*RUN, "threshold", "step"],
+    "examples": [
+        "seed", "base", "example", "chosen", "needed", "confusable", "base_p", "base_greedy", "score", "mean"
+    ],
+    "levels": ["seed", "base", "quantity", "value"],
+    "history": ["seed", "base", "problem", "epoch", "accuracy"],
+}  # fmt: skip
+RUNS = {"accuracy", "inside", "training", "saturation"}
+#: The arms of the tiny run.
+NAMES = {arm.name for arm in (ONE, FULL, *CONTROLS, *SINGLE)} | {
+    "one-updates", "one-other-updates", "entropy-only", "guessable", "ranked"
+}  # fmt: skip
+
+
+def test_units_are_the_examples_the_full_set_the_controls_the_other_bases_and_the_variants() -> None:
+    params = parameters()
+    units = experiment.units(params, "cpu")
+    parts = ["one-0", "one-5", "full", "controls", "scattered", "absent", *params.variants[:-1]]
+    assert [unit.name for unit in units] == [f"{part}_seed={SEED}" for part in parts]
+    assert all(unit.cost > 0 for unit in units)
+    wide: Any = FINDING.resolve("gpu")
+    names = [unit.name for unit in experiment.units(wide, "cpu")]
+    assert len(names) == len(set(names)) == 8 * (2 + 1 + 1 + 4 + 12)
+    cpu: Any = FINDING.resolve("cpu")
+    assert len(experiment.units(cpu, "cpu")) == 5 * (2 + 1 + 1 + 2)
+
+
+@pytest.mark.parametrize("name", COLUMNS)
+def test_a_table_has_its_columns_and_finite_numbers(name: str) -> None:
+    table = merged()[name]
+    assert set(table.columns) == set(COLUMNS[name])
+    numbers = table.select_dtypes("number")
+    may_be_missing = {"saturation": ["step"], "examples": []}.get(name, [])
+    assert np.isfinite(numbers.drop(columns=may_be_missing).to_numpy(float)).all()
+    assert set(table["seed"]) == {SEED}
+
+
+def test_no_unit_holds_more_tables_than_it_should() -> None:
+    full = {*COLUMNS}
+    expected = dict.fromkeys(ran(), RUNS) | {f"full_seed={SEED}": full}
+    for kind in ("scattered", "absent"):
+        expected[f"{kind}_seed={SEED}"] = full - {"examples"}
+    assert {unit: set(tables) for unit, tables in ran().items()} == expected
+
+
+def test_every_arm_is_measured_on_its_examples_at_every_checkpoint() -> None:
+    params, controls, ranked = parameters(), [0, 1], [100, 101]
+    for name in ("accuracy", "inside"):
+        table = merged()[name]
+        latent = table[table["base"] == "latent"]
+        found = latent.groupby("arm")["example"].agg(lambda column: sorted(set(column))).to_dict()
+        expected = dict.fromkeys(NAMES, controls) | {"one": list(range(6)), "ranked": ranked}
+        assert found == expected | {arm: [-1] for arm in ("base", "full", "format-full", "zero")}, name
+        for other in params.bases[1:]:
+            part = table[table["base"] == other].groupby("arm")["example"].agg(lambda column: sorted(set(column)))
+            assert part.to_dict() == {"base": [-1], "full": [-1], "one": controls}
+        steps = table.groupby(RUN)["step"].agg(lambda column: sorted(set(column))).reset_index()
+        assert all(s == ([0] if arm == "base" else [2, 4]) for arm, s in zip(steps["arm"], steps["step"], strict=True))
+    assert not merged()["inside"].duplicated([*RUN, "step"]).any()
+
+
+def test_accuracies_cover_every_problem_of_both_sets_once() -> None:
+    table = merged()["accuracy"]
+    assert not table.duplicated([*RUN, "step", "set", "needed", "confusable"]).any()
+    assert table.groupby([*RUN, "step", "set"])["problems"].sum().eq(20).all()
+    assert set(table["set"]) == {"validation", "test"}
+    shares = table[["greedy", "pass_at_1", "pass_at_16", "pass_at_256"]]
+    assert ((shares >= 0) & (shares <= 1)).to_numpy().all()
+    assert (table["pass_at_1"] <= table["pass_at_16"] + 1e-12).all()
+    assert (table["pass_at_16"] <= table["pass_at_256"] + 1e-12).all()
+
+
+def test_logs_and_saturation_cover_all_arms_but_imitation() -> None:
+    for name in ("training", "saturation"):
+        assert set(merged()[name]["arm"]) == NAMES - {"imitate"}, name
+    assert merged()["saturation"].groupby(RUN).size().eq(len(experiment.THRESHOLDS)).all()
+    assert merged()["saturation"]["step"].isna().all()  # four steps are not ten
+    assert merged()["training"].groupby(RUN)["step"].agg(list).map(lambda steps: steps == [4]).all()
+
+
+def test_the_examples_are_described_as_the_base_and_the_full_set_saw_them() -> None:
+    table, params = merged()["examples"], parameters()
+    assert list(table["example"]) == [0, 1, 2, 3, 4, 5, 100, 101]
+    assert list(table["chosen"]) == ["draw"] * 6 + ["ranked"] * 2
+    pool = examples.pool_of(params, task_of(SEED))
+    history = merged()["history"].query("base == 'latent'")
+    variance = history.groupby("problem")["accuracy"].var(ddof=0)
+    ranked = sorted(range(16), key=lambda place: (-variance[place], place))
+    places = [*examples.draw(params), *ranked[:2]]
+    assert list(table["needed"]) == [pool[place].facts["method"] for place in places]
+    assert list(table["confusable"]) == world.confusable([pool[place] for place in places]).tolist()
+    assert table["score"].to_numpy() == pytest.approx(variance[places].to_numpy())
+    assert table["mean"].to_numpy() == pytest.approx(history.groupby("problem")["accuracy"].mean()[places].to_numpy())
+    assert set(table["base_greedy"]) <= {0.0, 1.0}
+    assert len(history) == 2 * 16  # two passes over the pool
+
+
+def test_ranked_examples_are_those_whose_accuracy_varied_most() -> None:
+    part = experiment.Part(parameters(), "latent", SEED, "cpu")
+    accuracy = {(problem, epoch): 0.5 for problem in range(16) for epoch in range(3)}
+    accuracy |= {(9, 0): 0.0, (9, 1): 1.0, (4, 2): 1.0, (12, 2): 1.0}
+    rows = [(problem, epoch, value) for (problem, epoch), value in accuracy.items()]
+    ranked = part.describe_examples(pd.DataFrame(rows, columns=["problem", "epoch", "accuracy"]))
+    assert ranked[:4] == [9, 4, 12, 0]  # ties by place
+    assert sorted(ranked) == list(range(16))
+
+
+def test_levels_are_measured_on_every_base() -> None:
+    assert merged()["levels"].groupby("base")["quantity"].nunique().to_dict() == {
+        "latent": 6, "scattered": 6, "absent": 6
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["one-5", "controls", "full", "absent", "guessable"])
+def test_a_unit_gives_alone_and_with_a_base_of_its_own_what_it_gives_among_others(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    among = ran()[f"{name}_seed={SEED}"]
+    monkeypatch.setenv("EVOLM_CACHE", str(tmp_path))  # nothing that another unit left behind
+    unit = next(unit for unit in experiment.units(parameters(), "cpu") if unit.name == f"{name}_seed={SEED}")
+    again = experiment.run_unit(parameters(), unit, "cpu")
+    assert set(again) == set(among)
+    for table, frame in again.items():
+        pd.testing.assert_frame_equal(frame, among[table])
+
+
+def test_an_arm_on_an_example_is_the_same_whichever_examples_and_arms_go_before() -> None:
+    part = experiment.Part(parameters(), "latent", SEED, "cpu")
+    part.one(CONTROLS[1], 1)  # coin tosses move a new model, too
+    assert CONTROLS[1].name == "random"
+    for name, alone in part.tables().items():
+        among = ran()[f"controls_seed={SEED}"][name].query("arm == 'random' and example == 1")
+        pd.testing.assert_frame_equal(alone, among.reset_index(drop=True))
+    assert part.tables()["training"]["grad_norm"].gt(0).all()
+
+
+def test_every_example_has_samples_of_its_own() -> None:
+    part = experiment.Part(parameters(), "latent", SEED, "cpu")
+    other = experiment.Part(parameters(seeds=2), "latent", SEED + 1, "cpu")
+    numbers = [part._seed(example) for example in (-1, *range(99), *range(100, 199))]
+    assert len({*numbers, *(other._seed(example) for example in (-1, 0, 198))}) == len(numbers) + 3
+
+
+def test_every_claim_finds_the_arms_and_controls_that_it_names() -> None:
+    accuracy = merged()["accuracy"]
+    noise = np.random.default_rng(0).random(len(accuracy))  # new models are right about nothing, and gain nothing
+    tables = merged() | {"accuracy": accuracy.assign(**{PRIMARY: noise})}
+    silent = {v.claim for v in judge(FINDING, tables, parameters(), estimands) if "not run" in v.verdict}
+    by_chance = {"example-decides", "post-saturation", "early-saturation"}  # sorts of examples, and long runs
+    unmeasured = {claim.name for claim in FINDING.claims if claim.cannot_speak(parameters())}
+    assert silent - by_chance == unmeasured
+
+
+# --- base models and the key ----------------------------------------------------------------------------------
+
+
+def test_a_base_is_trained_once_and_anew_where_what_decides_it_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EVOLM_CACHE", str(tmp_path))
+    trained: list[tuple[str, int]] = []
+    train = base.train
+
+    def counted(params: Any, kind: Any, seed: int, device: str = "cpu") -> Any:
+        trained.append((kind, seed))
+        return train(params, kind, seed, device)
+
+    monkeypatch.setattr(base, "train", counted)
+    first, again = (base.base_model(parameters(), "latent", SEED) for _ in range(2))
+    assert first is not again
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+    base.base_model(parameters(lr_one=0.5, problems=30, variants=[]), "latent", SEED)
+    assert trained == [("latent", SEED)]  # what comes after the base is no part of it
+    base.base_model(parameters(), "absent", SEED)
+    base.base_model(parameters(), "latent", SEED + 1)
+    base.base_model(parameters(pretrain_steps=3), "latent", SEED)
+    assert trained == [("latent", SEED), ("absent", SEED), ("latent", SEED + 1), ("latent", SEED)]
+    kinds = {kind: base.base_model(parameters(), kind, SEED).state_dict() for kind in ("latent", "absent")}
+    assert any(not torch.equal(tensor, kinds["absent"][name]) for name, tensor in kinds["latent"].items())
+
+
+def test_the_key_of_a_kept_start_names_the_weights_that_it_starts_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert experiment.key_data(parameters()) == {}
+    result = base.train(parameters(), "latent", 0)
+    save_checkpoint(tmp_path / "kept", result.model, task_of(0).tokenizer, result.lineage)
+    for module in (base, experiment):
+        monkeypatch.setattr(module, "kept_base", lambda: tmp_path / "kept")
+    kept: Any = FINDING.resolve("smoke")
+    assert kept.start == "kept"
+    key = experiment.key_data(kept)
+    assert set(key) == {"base"}
+    assert re.fullmatch("[0-9a-f]{64}", key["base"])
+    opened = base.base_model(kept, "latent", SEED)
+    assert all(torch.equal(a, b) for a, b in zip(opened.parameters(), result.model.parameters(), strict=True))
+    other = base.train(parameters(), "latent", 1)
+    save_checkpoint(tmp_path / "kept", other.model, task_of(1).tokenizer, other.lineage)
+    assert experiment.key_data(kept) != key
+
+
+@pytest.mark.usefixtures("_exact")
+def test_the_kept_base_has_a_switch_that_it_seldom_takes() -> None:
+    params: Any = FINDING.resolve("smoke", problems=60, validation_problems=20)
+    model = base.base_model(params, "latent", SEED)
+    assert model.config.hidden_size == params.width
+    bench = Bench(params, task_of(base.KEPT_SEED), SEED)
+    shown = bench.accuracy(model).query("set == 'test'")
+    greedy, many = (np.average(shown[name], weights=shown["problems"]) for name in ("greedy", "pass_at_256"))
+    levels = bench.levels(model).set_index("quantity")["value"]
+    assert bench.inside(model)["careful"].item() == pytest.approx(CUED.careful, abs=0.05)
+    assert levels["forced careful, greedy"] > greedy + 0.3
+    assert levels["cooled"] < greedy + 0.1
+    assert many > 0.7
+    assert levels["blind search"] < 1e-6
+
+
+def test_open_models_are_units_of_their_own_run_by_the_instrument(monkeypatch: pytest.MonkeyPatch) -> None:
+    from evolm.instruments import one_shot
+
+    run, asked = one_shot.measure_one_shot, dict[str, Any]()
+
+    def measured(models: list[str], problems: str, **options: Any) -> pd.DataFrame:
+        inspect.signature(run).bind(models, problems, **options)  # options that the instrument has
+        asked.update(options, models=models, problems=problems)
+        return pd.DataFrame({"model": models})
+
+    monkeypatch.setattr(one_shot, "measure_one_shot", measured)
+    params = parameters(models=["./mine"], model_task="gsm_symbolic", model_steps=7)
+    (unit,) = (unit for unit in experiment.units(params, "cpu") if unit.arguments["kind"] == "model")
+    assert list(experiment.run_unit(params, unit, "cpu")["open_models"]["model"]) == ["./mine"]
+    assert (asked["models"], asked["problems"], asked["steps"]) == (["./mine"], "gsm_symbolic", 7)
+    assert (asked["seed"], asked["examples"], asked["device"]) == (SEED, 6, "cpu")
+    assert experiment.key_data(params) == {"./mine": "here"}
+
+
+# --- parameters -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"base": ["latent"]}, "did you mean 'bases'"),
+        ({"bases": ["latent", "latent"]}, r"bases = \['latent', 'latent'\] names a value twice"),
+        ({"variants": ["kl", "near", "kl"]}, r"variants = \['kl', 'near', 'kl'\] names a value twice"),
+        ({"bases": ["scattered", "latent"]}, "bases = .* must begin with 'latent'"),
+        ({"bases": []}, "at least 1 item"),
+        ({"bases": ["latent", "lucky"]}, "bases.1 = 'lucky' is refused"),
+        ({"variants": ["adamw"]}, "variants.0 = 'adamw' is refused.*'updates'"),
+        ({"every": 3}, "every = 3 does not divide rl_steps = 4, so the last is not measured"),
+        ({"every": 8}, "every = 8 does not divide rl_steps = 4"),
+        ({"control_examples": 7}, "control_examples = 7 are more than the 6 examples"),
+        ({"examples": 17}, "examples = 17 are more than the 16 problems of the pool"),
+        ({"pool": 20}, "prompts_per_step = 8 does not divide the pool of 20"),
+        ({"prompts_per_step": 4, "rl_steps": 8}, "prompts_per_step = 4 cannot be split into eight updates"),
+        ({"prompts_per_step": 4, "rl_steps": 8, "variants": ["other-updates"]}, "cannot be split into eight updates"),
+        ({"start": "kept"}, "the kept base is the latent one, of width 64 and 2 layers; set start='train'"),
+        ({"start": "kept", "width": 64, "layers": 2}, "the kept base is the latent one"),
+        ({"start": "kept", "bases": ["latent"], "width": 64}, "the kept base is the latent one"),
+        ({"start": "keep"}, "'train' or 'kept'"),
+        ({"optimiser": "adam"}, "'sgd' or 'adamw'"),
+        ({"saturation": 0.0}, "greater than 0"),
+        ({"saturation": 1.5}, "less than or equal to 1"),
+        ({"lr_one": 0.0}, "greater than 0"),
+        ({"lr_other": float("nan")}, "finite number"),
+        ({"group_size": 1}, "greater than or equal to 2"),
+        ({"problems": 10}, "greater than or equal to 20"),
+        ({"pool": 8}, "greater than or equal to 16"),
+        ({"examples": 0}, "greater than or equal to 1"),
+        ({"seeds": "two"}, "valid integer"),
+        ({"models": ["a", "b", "c", "d", "e"]}, "at most 4 items"),
+        ({"rl_steps": 2}, "rl_steps = 2 make less than two passes over the pool of 16"),
+    ],
+)
+def test_parameters_that_make_no_sense_are_refused_with_the_reason(overrides: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParameterError, match=message):
+        parameters(**overrides)
+
+
+def test_any_threshold_of_saturation_is_looked_for() -> None:
+    log = pd.DataFrame({"step": range(1, 31), "reward": [0.0] * 10 + [0.94] * 20})
+    found = experiment.saturation(log, {0.93, 0.95}).set_index("threshold")["step"]
+    assert found[0.93] == 20
+    assert np.isnan(found[0.95])
+
+
+def test_what_makes_sense_is_taken() -> None:
+    assert parameters(prompts_per_step=4, rl_steps=8, variants=["kl"]).batch == 8
+    assert parameters(start="kept", bases=["latent"], width=64, layers=2).start == "kept"
+    assert parameters(every=4).every == 4
+    assert set(get_args(Variant)) == {*VARIANTS, "ranked"}
+    assert len(get_args(Variant)) == 13
+
+
+def test_every_parameter_has_a_unit_and_a_description() -> None:
+    for name, field in FINDING.params.model_fields.items():
+        assert isinstance(field.json_schema_extra, dict), name
+        assert field.json_schema_extra["unit"], name
+        assert field.description, name
+
+
+def test_presets_report_fresh_seeds_and_core_claims_can_speak_at_cpu() -> None:
+    for preset in FINDING.presets:
+        resolved = FINDING.resolve(preset)
+        assert not judging.has_development_seeds(resolved), preset
+        assert set(resolved.seed_list).isdisjoint(choose.SEEDS)
+    assert judging.has_development_seeds(FINDING.resolve("cpu", first_seed=999))
+    params: Any = FINDING.resolve("cpu")
+    assert [claim.name for claim in FINDING.claims if claim.core and claim.cannot_speak(params)] == []
+    assert sum(claim.core for claim in FINDING.claims) == 4
+    assert (params.seeds, params.examples, params.control_examples, params.batch) == (5, 10, 3, 128)
+    assert set(params.bases) >= {"latent", "scattered", "absent"}
+    smoke: Any = FINDING.resolve("smoke")
+    assert smoke.rl_steps * smoke.prompts_per_step >= 2 * smoke.pool  # two passes, or there is no variance to rank
+    assert (FINDING.presets["smoke"].cpu_seconds or 0) <= 120
+
+
+def test_claims_that_a_run_cannot_speak_about_say_what_it_lacks() -> None:
+    def silent(**overrides: Any) -> dict[str, str]:
+        params = parameters(**overrides)
+        return {claim.name: reason for claim in FINDING.claims if (reason := claim.cannot_speak(params))}
+
+    every = list(get_args(Variant))
+    assert silent(variants=every) == {"open-models": "needs open models"}
+    assert silent(variants=every, models=["./mine"]) == {}
+    bare = silent(variants=[])
+    assert bare["entropy-alone-helps"] == "needs entropy-only and decay-only in variants"
+    assert set(bare) == {
+        "policy-gradient-drives", "entropy-bonus-helps", "entropy-alone-helps", "optimiser-decides", "updates-alike",
+        "scaling-alike", "guessable-label-harms", "variance-picks-well", "open-models",
+    }  # fmt: skip
+    assert silent(bases=["latent", "absent"])["full-without-switch"] == "needs the bases scattered and absent"
+
+
+def test_the_manifest_says_what_the_presets_do() -> None:
+    text, params = " ".join(FINDING.deviations), FINDING.resolve("cpu")
+    assert isinstance(params, OneShotParams)
+    assert (
+        f"Runs have {params.rl_steps} steps of {params.batch} samples ({params.prompts_per_step} groups of 8)" in text
+    )
+    assert f"The full set has {params.pool} problems" in text
+    assert f"development seeds {choose.SEEDS[0]} and {choose.SEEDS[1]}" in text
+    assert params.optimiser == "sgd"
+    assert FINDING.scale(params).startswith("10 examples, each alone for 150 steps of 128 samples; bases latent, scatt")
+    kinds = {unit.arguments["kind"] for unit in experiment.units(params, "cpu")}
+    assert kinds == {"one", "full", "controls", "base"}
