@@ -29,7 +29,16 @@ TINY = {
         "sweep_steps": [],
         "sweep_features": [],
         "models": [],
-    }
+    },
+    "one-shot": {
+        "seeds": 1,
+        "examples": 1,
+        "control_examples": 1,
+        "rl_steps": 32,
+        "every": 16,
+        "problems": 20,
+        "validation_problems": 20,
+    },
 }
 
 

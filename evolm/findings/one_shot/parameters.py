@@ -138,7 +138,7 @@ PRESETS = {
     ),
     "cpu": Preset(
         description="core claims and controls: ten examples and three kinds of base model in each of 5 seeds",
-        overrides={"seeds": 5},
+        overrides={"seeds": 5, "problems": 200, "validation_problems": 60},
         cpu_seconds=1700,
     ),
     "gpu": Preset(
