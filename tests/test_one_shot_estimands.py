@@ -85,6 +85,7 @@ def test_one_example_and_the_full_set_are_compared_at_the_last_step_with_the_bas
 
 def test_a_seeds_value_is_the_mean_over_its_own_examples() -> None:
     runs = [base(0.2), base(0.4, seed=OTHER), run("one", {150: 0.6}, 0), run("one", {150: 0.8}, 1)]
+    runs += [run("full", {150: 0.9}), run("full", {150: 0.9}, seed=OTHER)]
     frame = estimands.one_and_full(accuracy(*runs, run("one", {150: 0.5}, 0, seed=OTHER)), parameters())
     one = frame[frame["arm"] == "one"].set_index("seed")["value"].to_dict()
     assert one == pytest.approx({SEED: 0.7, OTHER: 0.5})
@@ -94,9 +95,17 @@ def test_groups_of_problems_weigh_as_many_as_they_hold() -> None:
     tables = accuracy(
         base(0.2, problems=30), base(0.6, problems=10, needed=1), base(0.9, problems=0, needed=2),
         run("one", {150: 0.4}, 0, problems=30), run("one", {150: 0.8}, 0, problems=10, needed=1),
+        run("full", {150: 1.0}, problems=30), run("full", {150: 0.6}, problems=10, needed=1),
     )  # fmt: skip
     found = values(estimands.one_and_full(tables, parameters()))
-    assert found == pytest.approx({"one": 0.5, "base": 0.3})
+    assert found == pytest.approx({"one": 0.5, "full": 0.9, "base": 0.3})
+
+
+@pytest.mark.parametrize("missing", ["one", "full"])
+def test_one_arm_alone_is_compared_with_nothing(missing: str) -> None:
+    there = "full" if missing == "one" else "one"
+    tables = accuracy(base(0.3), run(there, {150: 0.6}, 0))
+    assert estimands.one_and_full(tables, parameters()).empty
 
 
 SHARED = (base(0.3), run("one", {150: 0.5}, 0), run("one", {150: 0.7}, 1), run("full", {50: 0.9, 150: 0.7}))

@@ -1065,7 +1065,7 @@ def test_the_kept_base_has_a_switch_that_it_seldom_takes() -> None:
     assert levels["forced careful, greedy"] > greedy + 0.3
     assert levels["cooled"] < greedy + 0.1
     assert many > 0.7
-    assert levels["blind search"] < 1e-6
+    assert levels["blind search"] < 1e-4
 
 
 def test_open_models_are_units_of_their_own_run_by_the_instrument(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,23 +123,25 @@ def in_words(params: OneShotParams) -> str:
 
 PRESETS = {
     "smoke": Preset(
-        description="the chapter end to end, small: the kept base model, three examples, one of them with controls",
+        description="the chapter end to end, small: the kept base model, three examples at a threefold rate",
         overrides={
             "seeds": 2,
             "start": "kept",
             "bases": ("latent",),
             "examples": 3,
             "control_examples": 1,
-            "rl_steps": 50,
-            "problems": 200,
-            "validation_problems": 100,
+            "rl_steps": 32,
+            "every": 16,
+            "lr_one": 3e-3,
+            "problems": 80,
+            "validation_problems": 30,
         },
         cpu_seconds=60,
     ),
     "cpu": Preset(
         description="core claims and controls: ten examples and three kinds of base model in each of 5 seeds",
         overrides={"seeds": 5, "problems": 200, "validation_problems": 60},
-        cpu_seconds=1700,
+        cpu_seconds=1830,
     ),
     "gpu": Preset(
         description="optimisers, updates per rollout, loss terms, labels, and examples picked by historical variance",
