@@ -217,7 +217,7 @@ def transfer_matrix(tables: Tables, params: Scale) -> Figure | Fragment:
         narrow_height=5.4,
         alt=f"Map of the gain by method of the training example and of the test problems. Means: {words}.",
         caption=f"Does it carry to other methods? Gain of pass@1 in points at the last step, means over seeds and "
-        f"examples; the examples cover {len(trained)} of {len(mean)} methods, and empty rows are methods that no example "
+        f"examples; the examples cover {len(set(trained) - {ABSENT})} of {len(mean)} known methods, and empty rows are methods that no example "
         f"needs. Framed: the example's own method. Means: {words}. {seeds_of(params).split(';')[0].rstrip('.')}.",
     )  # fmt: skip
 

@@ -20,13 +20,11 @@ from evolm.findings.one_shot.figure_style import (
     CORE,
     STYLE,
     Scale,
-    in_points,
     level,
     level_line,
     line,
     listed,
     percent,
-    points,
     seeds_of,
     sentence,
 )
@@ -125,12 +123,14 @@ def post_saturation(tables: Tables, params: Scale) -> Figure | Fragment:
             axes.plot(run["since"], run["value"], **how, label="single examples" if i == 0 else None)
         for arm in ("full", "one"):
             part = rows[rows["arm"] == arm]
-            _mean_of_half(axes, part, arm)
+            if (part["since"] > 0).any():
+                _mean_of_half(axes, part, arm)
         axes.set(xlabel="RL steps since saturation", ylabel="change of held-out accuracy")
         below(axes, 2)
 
     counts = f"{later.groupby(['seed', 'example']).ngroups} runs on one example"
-    spread = f"on average {points(change.mean())}, from {in_points(change.min())} to {points(change.max())}"
+    mean, low, high = (f"{100 * value:+.1f}".replace("-", "−") for value in (change.mean(), change.min(), change.max()))
+    spread = f"on average {mean} points, from {low} to {high} points"
     return figure(
         draw,
         name="one-shot-post-saturation",
