@@ -35,6 +35,11 @@ FINDING = Finding(
         "mathematics. What is checked is a mechanism, not their numbers.",
         "The world was designed so that a base model has a reliable way that it seldom takes. Whether one example turns it on "
         "is measured; that such a way exists in the paper's models is the paper's and later authors' reading, not ours.",
+        "The reliable way hangs on one token that all prompts share, so what one example can do to other prompts is one bit: "
+        "transfer between methods, gain over form and the spread over examples all follow from whether it is turned. About a "
+        "third of the pool cannot turn it, so the mean over random examples must stay behind the full set; the paper's were picked.",
+        "After the claims were frozen, and before any verdict was seen, the held-out problems of the preset cpu were cut from 500 "
+        "to 200 to hold its cost; no random reward with several updates per rollout was run, where clipping could bias it.",
         "Runs have 150 steps of 128 samples (16 groups of 8); the paper's have up to 2,000 steps of 1,024 (128 groups of 8).",
         "The headline measure is pass@1 at temperature 1, exact; greedy accuracy, the paper's on MATH500, stands beside it.",
         "Results are of the fixed last step; the paper reports the best of up to 100 checkpoints, chosen on the test sets.",
