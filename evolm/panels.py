@@ -1,11 +1,18 @@
-"""What figures of one or several panels share: titles of axes where they are needed, one legend below.
+"""What figures of one or several panels share: titles of axes where needed, one legend below, maps, captions' words.
 
 A drawing gets one `Axes`, or a list of them (see `evolm.plotting`); these take either.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
+
+from evolm.theme import colour
 
 
 def each(panels: Any) -> list[Any]:
@@ -38,3 +45,35 @@ def outer_labels(panels: Any, xlabel: str, ylabel: str) -> None:
             axes.set_ylabel(ylabel)
         if not alone or axes is panels[-1]:
             axes.set_xlabel(xlabel)
+
+
+def change_map(
+    axes: Any, grid: pd.DataFrame, cell: Callable[[float], str], label: str, *, fonts: tuple[float, float]
+) -> None:
+    """A map of changes, losses and gains in two hues around 0, with `cell` of each value in its cell; NaN stays empty.
+
+    `fonts` are the sizes of the cells' text in the narrow and the wide drawing; `label` is the colour bar's.
+    """
+    values, small = grid.to_numpy(float), is_narrow(axes)
+    top = max(float(np.nanmax(np.abs(values))), 0.01)
+    shades = LinearSegmentedColormap.from_list("change", [colour("vermillion"), colour("background"), colour("blue")])
+    picture = axes.pcolormesh(values, cmap=shades, norm=TwoSlopeNorm(0, -top, top), edgecolors=colour("grid"), lw=0.5)
+    for (i, j), value in np.ndenumerate(values):
+        if not np.isnan(value):
+            ink = colour("background" if abs(value) > 0.6 * top else "ink")
+            text = cell(value)
+            axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=fonts[not small], color=ink)
+    axes.grid(False)
+    bar = axes.figure.colorbar(picture, ax=axes, location="bottom" if small else "right", aspect=30)
+    bar.set_label(label)
+    bar.outline.set_visible(False)
+
+
+def seeds_of(seeds: int) -> str:
+    """The sentence of a caption on lines and bands."""
+    return "One seed." if seeds == 1 else f"Means over {seeds} seeds; bands and whiskers: their range."
+
+
+def listed(items: Sequence[str]) -> str:
+    """a, b and c."""
+    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))

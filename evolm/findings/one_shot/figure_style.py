@@ -157,11 +157,6 @@ def sentence(words: str) -> Fragment:
     return Fragment(f"<p>{words}</p>", words)
 
 
-def listed(items: Sequence[str]) -> str:
-    """a, b and c."""
-    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
-
-
 def percent(value: float) -> str:
     """A share in words: 27 %."""
     return f"{100 * value:.0f} %"
@@ -176,8 +171,3 @@ def in_points(value: float) -> str:
 def points(value: float) -> str:
     """The same with its unit: +27 points."""
     return f"{in_points(value)} points"
-
-
-def seeds_of(params: Scale) -> str:
-    """The sentence on means, bands and whiskers."""
-    return "One seed." if params.seeds == 1 else f"Means over {params.seeds} seeds; bands and whiskers: their range."

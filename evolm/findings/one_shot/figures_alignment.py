@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 
 from evolm.findings.one_shot.curves import ABSENT, Tables, final, gain, heldout, per_seed, transfer
 from evolm.findings.one_shot.figure_style import (
@@ -15,14 +14,12 @@ from evolm.findings.one_shot.figure_style import (
     STYLE,
     Scale,
     in_points,
-    listed,
     percent,
     points,
-    seeds_of,
     sentence,
 )
 from evolm.fragments import Fragment
-from evolm.panels import below, each, is_narrow, outer_labels
+from evolm.panels import below, change_map, each, is_narrow, listed, outer_labels, seeds_of
 from evolm.plotting import Figure, colour, figure, plain_ticks
 
 #: Numbers of confusable symbols that are told apart: at least, at most, hue, marker, label.
@@ -182,28 +179,20 @@ def transfer_matrix(tables: Tables, params: Scale) -> Figure | Fragment:
     methods = sorted({*tested, *trained} - {ABSENT})
     mean = rows.groupby(["trained", "tested"])["value"].mean().unstack().reindex(methods, columns=tested)
     runs = rows.drop_duplicates(["seed", "example"])["trained"].value_counts().reindex(mean.index, fill_value=0)
-    top = max(float(np.nanmax(np.abs(mean.to_numpy()))), 0.01)
 
     def draw(axes: Any) -> None:
-        ramp = [colour("vermillion"), colour("background"), colour("blue")]
-        shades = LinearSegmentedColormap.from_list("change", ramp)
-        picture = axes.pcolormesh(
-            mean.to_numpy(), cmap=shades, norm=TwoSlopeNorm(0, -top, top), edgecolors=colour("grid")
-        )
-        small = is_narrow(axes)
-        for (i, j), value in np.ndenumerate(mean.to_numpy()):
-            _cell(axes, i, j, value, strong=abs(value) > 0.6 * top, small=small)
-            if mean.columns[j] == mean.index[i]:
-                axes.plot([j, j + 1, j + 1, j, j], [i, i, i + 1, i + 1, i], color=colour("ink"), lw=1.5, clip_on=False)
+        change_map(axes, mean, in_points, "gain of held-out accuracy", fonts=(9, 10))
+        for place, method in enumerate(mean.index):
+            if method in mean.columns:  # a frame around the example's own method
+                left = list(mean.columns).index(method)
+                right, low, high = left + 1, place, place + 1
+                frame = [left, right, right, left, left], [low, low, high, high, low]
+                axes.plot(*frame, color=colour("ink"), lw=1.5, clip_on=False)
         names = [f"{method}" + ("\nabsent" if method == ABSENT else "") for method in mean.columns]
         axes.set_xticks(np.arange(len(names)) + 0.5, names)
         axes.set_yticks(np.arange(len(mean)) + 0.5, [f"{method} ({runs[method]})" for method in mean.index])
         axes.set(xlabel="method of the test problems", ylabel="method of the example (runs)")
         axes.invert_yaxis()
-        axes.grid(False)
-        bar = axes.figure.colorbar(picture, ax=axes, location="bottom" if small else "right", aspect=30)
-        bar.set_label("gain of held-out accuracy")
-        bar.outline.set_visible(False)
 
     same = rows["trained"] == rows["tested"]
     known = rows["tested"] != ABSENT
@@ -218,13 +207,5 @@ def transfer_matrix(tables: Tables, params: Scale) -> Figure | Fragment:
         alt=f"Map of the gain by method of the training example and of the test problems. Means: {words}.",
         caption=f"Does it carry to other methods? Gain of pass@1 in points at the last step, means over seeds and "
         f"examples; the examples cover {len(set(trained) - {ABSENT})} of {len(mean)} known methods, and empty rows are methods that no example "
-        f"needs. Framed: the example's own method. Means: {words}. {seeds_of(params).split(';')[0].rstrip('.')}.",
+        f"needs. Framed: the example's own method. Means: {words}. {seeds_of(params.seeds).split(';')[0].rstrip('.')}.",
     )  # fmt: skip
-
-
-def _cell(axes: Any, i: int, j: int, value: float, *, strong: bool, small: bool) -> None:
-    """The gain in points in the middle of a cell; nothing where there is none."""
-    if np.isnan(value):
-        return
-    ink = colour("background") if strong else colour("ink")
-    axes.text(j + 0.5, i + 0.5, in_points(value), ha="center", va="center", fontsize=9 if small else 10, color=ink)

@@ -14,14 +14,12 @@ from evolm.findings.one_shot.figure_style import (
     Scale,
     in_points,
     level,
-    listed,
     paper_rows,
     point_rows,
     points,
-    seeds_of,
     share_height,
 )
-from evolm.panels import below, is_narrow
+from evolm.panels import below, is_narrow, listed, seeds_of
 from evolm.plotting import Figure, colour, figure
 
 #: Rows from the top: arms that are trained, then what the untrained base does when it is sampled otherwise.
@@ -92,7 +90,7 @@ def controls(tables: Tables, params: Scale) -> Figure:
         narrow_height=tall + 0.34 * len(paper) + 3.4,
         alt=f"Gain of held-out accuracy over the base, a row per arm, in points: {values}. Beside it the paper's gains on MATH500.",
         caption=f"What each arm gains over the base on held-out problems. Filled: the fixed last step; open: the checkpoint "
-        f"that is best on validation problems. {seeds_of(params)} RL on one example: {params.examples} per seed, "
+        f"that is best on validation problems. {seeds_of(params.seeds)} RL on one example: {params.examples} per seed, "
         f"none of them chosen; its controls: the first {params.control_examples} of them. {untrained}Right: the paper's gains over its base "
         f"({published.BASE:g} %), at checkpoints chosen on the test sets; two marks are two examples or two settings, and "
         "its row without an update (Tab. 5) shows what such a choice alone gains.",

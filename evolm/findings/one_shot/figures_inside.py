@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 
 from evolm.findings.one_shot.curves import Tables, final, from_base, kept, per_seed
-from evolm.findings.one_shot.figure_style import CORE, STYLE, Scale, line, listed, percent, seeds_of
-from evolm.panels import below, is_narrow
+from evolm.findings.one_shot.figure_style import CORE, STYLE, Scale, line, percent
+from evolm.panels import below, is_narrow, listed, seeds_of
 from evolm.plotting import Figure, figure
 
 ARMS = ["imitate", "format", "full", "one"]
@@ -53,7 +53,7 @@ def inside(tables: Tables, params: Scale) -> Figure:
         f"well-formed samples, entropy. Probability of the careful mode at the end: {_ends(rows['careful'])}.",
         caption="What changes inside, on held-out prompts at temperature 1: the probability that the model opens in the "
         "careful mode, the probability that it announces the method that is needed, the share of its samples that are "
-        f"well-formed, and their entropy per token. {seeds_of(params)} The careful mode ends at {_ends(rows['careful'])}; "
+        f"well-formed, and their entropy per token. {seeds_of(params.seeds)} The careful mode ends at {_ends(rows['careful'])}; "
         f"well-formed samples at {_ends(rows['well_formed'])}.",
     )
 

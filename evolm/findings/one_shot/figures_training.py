@@ -23,13 +23,11 @@ from evolm.findings.one_shot.figure_style import (
     level,
     level_line,
     line,
-    listed,
     percent,
-    seeds_of,
     sentence,
 )
 from evolm.fragments import Fragment
-from evolm.panels import below, outer_labels
+from evolm.panels import below, listed, outer_labels, seeds_of
 from evolm.plotting import Figure, colour, figure
 
 #: Arms of the curves, the main one last and so on top.
@@ -79,7 +77,7 @@ def training_curves(tables: Tables, params: Scale) -> Figure:
         alt=f"Two panels over {params.rl_steps} steps: training reward and held-out accuracy, one thin line per training "
         f"example and a thick one per arm. Held-out accuracy starts at {percent(levels['base'].mean())} and ends at {ends}.",
         caption="Training reward (mean of ten steps) and pass@1 on held-out problems, at temperature 1. Thin: one run on one example "
-        f"each. Thick: means over examples; {_lower(seeds_of(params))} Held-out accuracy ends at {ends}. The reward of the "
+        f"each. Thick: means over examples; {_lower(seeds_of(params.seeds))} Held-out accuracy ends at {ends}. The reward of the "
         "controls is their own: for form, or by a coin. Ticks and vertical line: the step, and its median, at which the reward on the one "
         f"example reaches {params.saturation:g}; {reached} reach it. Horizontal: the base, the base with the careful mode "
         "forced, and the share of problems whose method the base has seen.",

@@ -138,16 +138,6 @@ def band(
     axes.plot(mean.index, mean, **{"label": shown.label, **shown.line_style(), **marker, **more})
 
 
-def seeds_of(params: RlvrBoundaryParams) -> str:
-    """The sentence on lines and bands."""
-    return "One seed." if params.seeds == 1 else f"Means over {params.seeds} seeds; bands and whiskers: their range."
-
-
-def listed(items: Sequence[str]) -> str:
-    """a, b and c."""
-    return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
-
-
 def per_cue(
     one: Callable[[Any, float], None], cues: Sequence[float], *, xlabel: str, ylabel: str, columns: int = 2
 ) -> Callable[[Any], None]:

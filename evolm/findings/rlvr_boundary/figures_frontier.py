@@ -17,9 +17,8 @@ from evolm.findings.rlvr_boundary.figure_style import (
     cues_of,
     look,
     rounds_of,
-    seeds_of,
 )
-from evolm.panels import below, outer_labels
+from evolm.panels import below, outer_labels, seeds_of
 from evolm.plotting import Figure, colour, figure, plain_ticks, sequential
 
 if TYPE_CHECKING:
@@ -166,7 +165,7 @@ def over_training(tables: Tables, params: RlvrBoundaryParams) -> Figure:
         alt=f"pass@1 and pass@{params.k_max} over steps of reinforcement, a line per cue level, and the paper's values beside "
         "them: pass@1 rises everywhere; coverage falls where the cue is unreliable and holds where it is always right, while "
         "in the paper it falls slowly.",
-        caption=f"Training longer: pass@1 and coverage (pass@{params.k_max}) at the checkpoints. {seeds_of(params)} Right: the "
+        caption=f"Training longer: pass@1 and coverage (pass@{params.k_max}) at the checkpoints. {seeds_of(params.seeds)} Right: the "
         "paper's Tab. 3, GRPO from Qwen2.5-7B on Omni-MATH test; its coverage falls from "
         f"{many[0]:.1%} to {many[-1]:.1%} in {steps_there[-1]} steps. Steps are not comparable between the two.",
     )

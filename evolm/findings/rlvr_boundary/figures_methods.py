@@ -17,12 +17,11 @@ from evolm.findings.rlvr_boundary.figure_style import (
     cue_title,
     cues_of,
     last,
-    listed,
     per_cue,
     world,
 )
 from evolm.findings.rlvr_boundary.figures_passk import chance_curves
-from evolm.panels import below, each, is_narrow, outer_labels
+from evolm.panels import below, each, is_narrow, listed, outer_labels
 from evolm.plotting import Figure, colour, figure, plain_ticks, sequential
 
 if TYPE_CHECKING:

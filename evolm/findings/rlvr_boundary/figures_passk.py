@@ -18,13 +18,11 @@ from evolm.findings.rlvr_boundary.figure_style import (
     cues_of,
     known_share,
     last,
-    listed,
     look,
     per_cue,
-    seeds_of,
 )
 from evolm.lm.passk import pass_at_k_from_p
-from evolm.panels import below
+from evolm.panels import below, listed, seeds_of
 from evolm.plotting import Figure, colour, figure, interactive, plain_ticks, sequential
 
 if TYPE_CHECKING:
@@ -75,7 +73,7 @@ def passk_curves(tables: Tables, params: RlvrBoundaryParams) -> Figure:
         f"where the cue is unreliable its curve stays flat and the base's rises past it. {crossed}. Guessing stays at the "
         "bottom; picking a known method at random gives a curve like the base's.",
         caption=f"Share of {params.problems} held-out problems solved by at least one of k samples, at temperature 1. "
-        f"{seeds_of(params)} Dotted vertical: where the base's mean curve passes that of RL by more than {MARGIN:g}. "
+        f"{seeds_of(params.seeds)} Dotted vertical: where the base's mean curve passes that of RL by more than {MARGIN:g}. "
         "Dashed on top: the coolest base once the prompt names the right method, so what it can do when it need not "
         "choose. Thin black: strategies that know less. The controls were run at the core cue.",
     )

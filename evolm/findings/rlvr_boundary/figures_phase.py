@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 
 from evolm.findings.rlvr_boundary.estimands import MARGIN, curves
 from evolm.findings.rlvr_boundary.figure_style import (
@@ -18,10 +17,9 @@ from evolm.findings.rlvr_boundary.figure_style import (
     cue_title,
     last,
     look,
-    seeds_of,
 )
 from evolm.fragments import Fragment
-from evolm.panels import below, is_narrow
+from evolm.panels import below, change_map, is_narrow, seeds_of
 from evolm.plotting import Figure, colour, figure, plain_ticks, sequential
 
 if TYPE_CHECKING:
@@ -83,7 +81,7 @@ def phase_lines(tables: Tables, params: RlvrBoundaryParams) -> Figure:
         alt=f"Change of pass@{params.k_max} against the base over the cue, a line per step of reinforcement. All lines lie "
         "below zero at low cues and rise to it, or a little above, as the cue becomes reliable; with more steps they sink "
         "towards the dashed limit of best routing by the cue.",
-        caption=f"Where coverage narrows: pass@{params.k_max} less the base's. {seeds_of(params)} Dashed: the closed form, in "
+        caption=f"Where coverage narrows: pass@{params.k_max} less the base's. {seeds_of(params.seeds)} Dashed: the closed form, in "
         "expectation over problems. A policy that sees the cue alone and maximises reward ends there, so narrowing below "
         "cue 1 is expected by construction; what is measured is how far finite training goes.",
     )
@@ -97,28 +95,17 @@ def phase_map(tables: Tables, params: RlvrBoundaryParams) -> Figure | Fragment:
     if grid.shape[0] < FEWEST_STEPS or grid.shape[1] < FEWEST_CUES:
         words = f"The map over cue and step needs {FEWEST_CUES} cue levels; this run has {grid.shape[1]}."
         return Fragment(f"<p>{words}</p>", words)
-    top = max(float(np.abs(grid.to_numpy()).max()), 0.01)
     losing, growing = (grid < -MARGIN).sum().sum(), (grid > MARGIN).sum().sum()
 
+    def in_cell(value: float) -> str:
+        return f"{100 * value:+.0f}".replace("-", "−") if abs(value) >= MARGIN else "0"
+
     def draw(axes: Any) -> None:
-        ramp = [colour("vermillion"), colour("background"), colour("blue")]
-        shades = LinearSegmentedColormap.from_list("change", ramp)
-        norm = TwoSlopeNorm(0, -top, top)
-        picture = axes.pcolormesh(grid.to_numpy(), cmap=shades, norm=norm, edgecolors=colour("grid"), lw=0.5)
-        small = is_narrow(axes)
-        for (i, j), value in np.ndenumerate(grid.to_numpy()):
-            text = f"{100 * value:+.0f}".replace("-", "−") if abs(value) >= MARGIN else "0"
-            strong = abs(value) > 0.6 * top
-            ink = colour("background") if strong else colour("ink")
-            axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", fontsize=7.5 if small else 9, color=ink)
+        change_map(axes, grid, in_cell, f"change of pass@{params.k_max}", fonts=(7.5, 9))
         labels = [f"{cue:g}" for cue in grid.columns]
-        axes.set_xticks(np.arange(len(labels)) + 0.5, labels, fontsize=9 if small else 10)
+        axes.set_xticks(np.arange(len(labels)) + 0.5, labels, fontsize=9 if is_narrow(axes) else 10)
         axes.set_yticks(np.arange(len(grid)) + 0.5, [str(step) for step in grid.index])
         axes.set(xlabel="cue: how often the prompt is right", ylabel="RL step")
-        axes.grid(False)
-        bar = axes.figure.colorbar(picture, ax=axes, location="bottom" if small else "right", aspect=30)
-        bar.set_label(f"change of pass@{params.k_max}")
-        bar.outline.set_visible(False)
 
     return figure(
         draw,

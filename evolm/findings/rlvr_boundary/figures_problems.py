@@ -18,9 +18,8 @@ from evolm.findings.rlvr_boundary.figure_style import (
     known_share,
     look,
     rounds_of,
-    seeds_of,
 )
-from evolm.panels import below, is_narrow
+from evolm.panels import below, is_narrow, seeds_of
 from evolm.plotting import Figure, colour, figure
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def histograms(tables: Tables, params: RlvrBoundaryParams) -> Figure:
         narrow_height=5.2,
         alt="Histogram of the success probability of single problems. For the base most problems lie between one and fifty "
         "per cent; after reinforcement they have moved to both ends: nearly always solved, or next to never.",
-        caption=f"Success probability of a single sample, by problem, at cue {params.core_cue:g}. {seeds_of(params)} Mass "
+        caption=f"Success probability of a single sample, by problem, at cue {params.core_cue:g}. {seeds_of(params.seeds)} Mass "
         "moves to near certainty and to near zero: what is gained at one sample on the right is lost at many on the left. "
         f"With k = {params.k_max}, a problem below {np.log(2) / params.k_max:.2%} is more often missed than solved. Below "
         "10⁻⁵ is what the measurement cannot tell from zero. Dashed: share of problems that need the absent method.",
