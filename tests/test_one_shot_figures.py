@@ -20,6 +20,7 @@ from evolm.findings.one_shot import figures_alignment as alignments
 from evolm.findings.one_shot import figures_controls as controls
 from evolm.findings.one_shot import figures_inside as insides
 from evolm.findings.one_shot import figures_training as trainings
+from evolm.findings.one_shot.examples import ORDER
 from evolm.findings.one_shot.parameters import Base
 from evolm.fragments import Fragment
 from evolm.plotting import Figure, theme
@@ -29,15 +30,20 @@ FIGURES: tuple[Callable[[Tables, Any], Figure | Fragment], ...] = (
     trainings.training_curves, trainings.post_saturation, controls.controls, alignments.spread, alignments.alignment,
     alignments.transfer_matrix, insides.inside, ablations.ablation,
 )  # fmt: skip
-CONTROLS = ("format", "format-full", "random", "imitate", "zero")
+CONTROLS = ("format", "format-full", "random", "imitate", "imitate-any", "worked", "zero")
 #: Where held-out pass@1 goes: on the base `latent`, from .27.
 ENDS = {
-    "one": 0.71, "full": 0.81, "format": 0.3, "format-full": 0.31, "random": 0.26, "imitate": 0.45, "zero": 0.27,
-    "one-updates": 0.66, "one-other": 0.28, "one-other-updates": 0.35, "one-no-std": 0.68, "one-entropy": 0.72,
-    "entropy-only": 0.3, "decay-only": 0.27, "one-decay": 0.7, "one-kl": 0.64, "near": 0.35, "guessable": 0.2,
-    "unguessable": 0.27, "ranked": 0.7,
+    "one": 0.71, "full": 0.81, "format": 0.3, "format-full": 0.31, "random": 0.26, "imitate": 0.45, "imitate-any": 0.28,
+    "worked": 0.6, "zero": 0.27, "one-updates": 0.66, "random-updates": 0.22, "one-long": 0.74, "one-other": 0.28,
+    "one-other-updates": 0.35, "one-no-std": 0.68, "one-entropy": 0.72, "entropy-only": 0.3, "decay-only": 0.27,
+    "one-decay": 0.7, "one-kl": 0.64, "near": 0.35, "guessable": 0.2, "unguessable": 0.27, "ranked": 0.7,
 }  # fmt: skip
 START, FORM = 0.27, 0.72
+FIRST = [arm.name for arm in arms.FIRST]
+#: Arms whose logs hold no reward.
+SUPERVISED = ("imitate", "imitate-any", "worked")
+#: Groups of held-out problems: the method that they need, their kind.
+GROUPS = [*product(range(curves.ABSENT), ("switch", "either")), (curves.ABSENT, "unknown")]
 
 
 @dataclass(frozen=True)
@@ -97,15 +103,14 @@ def a_record(
         for arm in arms if base == "latent" else [arm for arm in arms if arm in ("one", "full")]:
             for example in indices(params, arm)[: None if base == "latent" else params.control_examples]:
                 where = {"seed": seed, "base": base, "arm": arm, "example": example}
-                own = examples[(examples["seed"] == seed) & (examples["example"] == example)]
-                holds = example < 0 or bool((own["confusable"] > 0).all())
+                telling = example < 0 or kind_of(example) == "switch"
                 gains = {
                     "latent": 1.0,
                     "scattered": 0.35 if arm == "full" else 0.08,
                     "absent": 0.02,
                     "noisy": 0.1,
                     "low-cue": 0.6,
-                }[base] * holds
+                }[base] * telling
                 end = start + gains * (ENDS[arm] - START) * (1 + 0.1 * rng.normal())
                 train(parts, params, rng, where, end, start)
     tables = {name: pd.concat(found, ignore_index=True) for name, found in parts.items()}
@@ -116,19 +121,29 @@ def a_record(
 def some_examples(params: Scale, ranked: bool, rng: np.random.Generator) -> pd.DataFrame:
     index = [*range(params.examples), *(indices(params, "ranked") if ranked else [])]
     rows = pd.DataFrame(list(product(params.seed_list, index)), columns=["seed", "example"])
-    confusable = np.where(rows["example"] >= 100, 2, rng.integers(0, 4, len(rows)))
-    p = np.where(confusable > 0, rng.uniform(0.0005, 0.25, len(rows)), rng.uniform(0.5, 0.8, len(rows)))
+    kind = rows["example"].map(kind_of)
+    either = kind == "either"
+    p = np.where(either, rng.uniform(0.5, 0.8, len(rows)), rng.uniform(0.0005, 0.25, len(rows)))
+    p[kind == "unknown"] = 1e-5
     chosen = np.where(rows["example"] >= 100, "ranked", "draw")
-    score = np.where(confusable > 0, rng.uniform(0.02, 0.15, len(rows)), rng.uniform(0, 0.03, len(rows)))
+    score = np.where(kind == "switch", rng.uniform(0.02, 0.15, len(rows)), rng.uniform(0, 0.03, len(rows)))
+    needed = np.where(kind == "unknown", curves.ABSENT, rng.integers(0, 6, len(rows)))
     return rows.assign(
-        base="latent", chosen=chosen, needed=rng.integers(0, 6, len(rows)), confusable=confusable, base_p=p,
-        base_greedy=(confusable == 0).astype(int), score=score, mean=0.5,
+        base="latent", chosen=chosen, needed=needed, kind=kind, base_p=p, base_greedy=either.astype(float), score=score,
+        mean=0.5,
     )  # fmt: skip
 
 
+def kind_of(example: int) -> str:
+    """As the examples are drawn; those that are ranked are all worth their place."""
+    return "switch" if example >= 100 else ORDER[example % len(ORDER)]
+
+
 def indices(params: Scale, arm: str) -> list[int]:
-    if arm in ("full", "format-full", "zero"):
+    if arm in ("full", "format-full"):
         return [-1]
+    if arm in FIRST:
+        return [0]
     if arm == "ranked":
         return [100 + i for i in range(params.control_examples)]
     return list(range(params.examples if arm == "one" else params.control_examples))
@@ -144,15 +159,18 @@ def train(
     def at(step: Any, low: float, high: float) -> Any:
         return low + (high - low) / (1 + np.exp(-(step - turn) / (0.05 * params.rl_steps)))
 
-    for step in range(params.every, params.rl_steps + 1, params.every):
+    steps = params.rl_steps * (arms.LONGER if where["arm"] == "one-long" else 1)
+    for step in range(params.every, steps + 1, params.every):
         careful = float(at(step, 0.25, 0.25 + (end - start) * 1.2))
         value = float(at(step, start, end)) + 0.01 * rng.normal()
         measure(parts, params, rng, where, step, value, careful)
-    steps = np.arange(5, params.rl_steps + 1, 5)
-    top = {"random": 0.5, "zero": 0.2}.get(where["arm"], 0.98)
-    reward = at(steps, 0.5 if where["arm"] == "random" else 0.2, top) + 0.01 * rng.normal(size=len(steps))
-    parts["training"].append(pd.DataFrame({"step": steps, "reward": reward, "entropy": 0.5}).assign(**where))
-    ten = pd.Series(reward, index=steps).rolling(2).mean()
+    if where["arm"] in SUPERVISED:
+        return
+    logged, coin = np.arange(5, steps + 1, 5), where["arm"].startswith("random")
+    top = 0.5 if coin else 0.2 if where["arm"] == "zero" else 0.98
+    reward = at(logged, 0.5 if coin else 0.2, top) + 0.01 * rng.normal(size=len(logged))
+    parts["training"].append(pd.DataFrame({"step": logged, "reward": reward, "entropy": 0.5}).assign(**where))
+    ten = pd.Series(reward, index=logged).rolling(2).mean()
     reached = ten.index[ten >= params.saturation]
     first = float(reached[0]) if len(reached) else np.nan
     reaching = [{**where, "threshold": threshold, "step": first} for threshold in (params.saturation, 0.5)]
@@ -165,13 +183,13 @@ def measure(
 ) -> None:  # fmt: skip
     ends = step in (0, params.rl_steps)
     rows = []
-    for split, needed, confusable in product(("validation", "test"), range(7), (True, False)):
-        shift = (-0.1 if confusable else 0.2) + 0.02 * rng.normal()
-        value: float = 0.0 if needed == 6 else min(1.0, max(0.0, greedy / 0.9 + shift))
+    for split, (needed, kind) in product(("validation", "test"), GROUPS):
+        shift = (0.2 if kind == "either" else -0.1) + 0.02 * rng.normal()
+        value: float = 0.0 if kind == "unknown" else min(1.0, max(0.0, greedy / 0.9 + shift))
         more = 0.05 if where["base"] == "absent" else 0.3
         passes = [value, *(min(1.0, value * k**more) if ends else np.nan for k in (16, 256))]
-        rows.append((split, needed, confusable, 30 if confusable else 11, value, *passes))
-    columns = ["set", "needed", "confusable", "problems", "greedy", "pass_at_1", "pass_at_16", "pass_at_256"]
+        rows.append((split, needed, kind, 11 if kind == "either" else 30, value, *passes))
+    columns = ["set", "needed", "kind", "problems", "greedy", "pass_at_1", "pass_at_16", "pass_at_256"]
     parts["accuracy"].append(pd.DataFrame(rows, columns=columns).assign(step=step, **where))
     entropy = 0.5 if step == 0 else 0.35 + 0.01 * rng.normal()
     form = 0.95 if where["arm"].startswith("format") and step else FORM
@@ -231,7 +249,7 @@ def test_a_run_without_variants_or_saturation_says_so_in_a_sentence(drawn_once: 
 def accuracies(*rows: tuple[Any, ...]) -> Tables:
     """The table `accuracy` from (arm, example, step, set, needed, problems, pass_at_1)."""
     columns = ["arm", "example", "step", "set", "needed", "problems", "pass_at_1"]
-    table = pd.DataFrame(rows, columns=columns).assign(seed=0, base="latent", confusable=True)
+    table = pd.DataFrame(rows, columns=columns).assign(seed=0, base="latent", kind="switch")
     return {"accuracy": table.assign(greedy=table["pass_at_1"].where(table["step"].isin([0, 20])))}
 
 
@@ -286,7 +304,7 @@ def test_the_training_reward_is_a_mean_of_ten_steps_of_the_same_run() -> None:
 
 @pytest.mark.parametrize(
     ("reached", "since", "change"),
-    [(3.0, [0, 10], [0, -0.05]), (10.0, [0, 10], [0, -0.05]), (11.0, [0], [0]), (21.0, [], [])],
+    [(3.0, [0, 10], [0, -0.05]), (10.0, [0, 10], [0, -0.05]), (11.0, [], []), (21.0, [], [])],
 )
 def test_what_follows_saturation_is_counted_from_the_next_measurement(reached: float, since: Any, change: Any) -> None:
     row = {"seed": 0, "base": "latent", "arm": "one", "example": 0}
@@ -363,6 +381,95 @@ def test_bases_are_compared_on_the_examples_that_all_of_them_have() -> None:
     assert set(rows.loc[rows["arm"] == "full", "example"]) == {-1}
 
 
+def named(axes: Any, label: str) -> Any:
+    """The one line with this label."""
+    (found,) = [mark for mark in axes.get_lines() if mark.get_label() == label]
+    return found
+
+
+def test_examples_are_drawn_in_the_look_of_their_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    params = Scale(seeds=2)
+    tables = a_record(params)
+    gains = curves.final(curves.gain(tables, base="latent", arm="one"))
+    spread = drawn(lambda: alignments.spread(tables, params), monkeypatch)
+    held = drawn(lambda: trainings.training_curves(tables, params), monkeypatch)[1]
+    for kind, shown in figure_style.KINDS.items():
+        own = [example for example in range(params.examples) if kind_of(example) == kind]
+        values = gains.loc[gains["example"].isin(own), "value"].to_numpy()
+        for axes in spread:
+            marks = named(axes, shown.label)
+            assert marks.get_marker() == shown.marker
+            assert sorted(marks.get_ydata()) == pytest.approx(sorted(values))
+        with theme("light"):
+            shade = plotting.colour(shown.shade)
+        thin = [mark for mark in held.get_lines() if mark.get_linewidth() == 0.9 and mark.get_color() == shade]
+        assert len(thin) == params.seeds * len(own), kind
+
+
+#: Of two runs on telling examples one reaches the threshold at step 8, the other at 15; that on the third is not told.
+LATE = accuracies(
+    *[("base", -1, 0, "test", 0, 10, 0.2), ("full", -1, 10, "test", 0, 10, 0.1), ("full", -1, 30, "test", 0, 10, 0.9)],
+    *[("one", 0, step, "test", 0, 10, value) for step, value in ((10, 0.3), (20, 0.4), (30, 0.5))],
+    *[("one", 1, step, "test", 0, 10, value) for step, value in ((10, 0.2), (20, 0.5), (30, 0.3))],
+    *[("one", 2, step, "test", 0, 10, value) for step, value in ((10, 0.1), (20, 0.1), (30, 0.9))],
+    *[("format", 1, step, "test", 0, 10, value) for step, value in ((10, 0.9), (20, 0.2), (30, 0.25))],
+    *[("one-long", 0, step, "test", 0, 10, value) for step, value in ((10, 0.3), (30, 0.4), (120, 0.7))],
+)
+REACHED = {("one", 0): 8.0, ("one", 1): 15.0, ("one", 2): 8.0, ("one-long", 0): 8.0, ("format", 1): 3.0}
+
+
+def late_tables(*arms: str) -> Tables:
+    rows = [
+        {"seed": 0, "base": "latent", "arm": arm, "example": example, "threshold": 0.9, "step": step}
+        for (arm, example), step in REACHED.items()
+        if arm in arms
+    ]
+    examples = pd.DataFrame({"seed": 0, "example": [0, 1, 2], "kind": ["switch", "switch", "either"]})
+    accuracy = LATE["accuracy"][LATE["accuracy"]["arm"].isin(["base", "full", *arms])]
+    return {"accuracy": accuracy, "saturation": pd.DataFrame(rows), "examples": examples}
+
+
+def test_saturated_runs_on_telling_examples_stand_beside_form_over_the_same_steps(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tables, params = late_tables("one", "format"), Scale(seeds=1, rl_steps=30, every=10)
+    (axes,) = drawn(lambda: trainings.post_saturation(tables, params), monkeypatch)
+    thin = [mark.get_xydata() for mark in axes.get_lines() if mark.get_linewidth() == 0.9]
+    assert [run.ravel().tolist() for run in thin] == [
+        pytest.approx([0, 0, 10, 0.1, 20, 0.2]),
+        pytest.approx([0, 0, 10, -0.2]),
+    ]
+    mean, form = (axes.get_lines()[-1], named(axes, "control: reward for form, same steps"))
+    assert mean.get_label() == figure_style.STYLE["one"].label
+    assert mean.get_xydata() == pytest.approx(np.array([[0, 0], [10, -0.05], [20, 0.2]]))
+    assert form.get_xydata() == pytest.approx(np.array([[0, 0], [10, 0.05]]))  # from step 20 on, as its example's run
+    assert not [mark for mark in axes.get_lines() if mark.get_label() == figure_style.STYLE["full"].label]
+
+
+def test_runs_of_four_times_the_steps_have_a_panel_that_holds_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    tables, params = late_tables("one", "format", "one-long"), Scale(seeds=1, rl_steps=30, every=10)
+    first, second = drawn(lambda: trainings.post_saturation(tables, params), monkeypatch)
+    shown = figure_style.STYLE["one-long"]
+    longer = named(second, shown.label)
+    assert longer.get_xydata() == pytest.approx(np.array([[0, 0], [20, 0.1], [110, 0.4]]))
+    thin = [mark for mark in second.get_lines() if mark.get_linewidth() == 0.9]
+    assert [run.get_xydata()[-1].tolist() for run in thin] == [pytest.approx([110, 0.4])]
+    assert longer.get_linestyle() != named(second, figure_style.STYLE["one"].label).get_linestyle()
+    assert shown.label not in [mark.get_label() for mark in first.get_lines()]
+    for axes in (first, second):
+        (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+        marks = np.concatenate([mark.get_xydata() for mark in axes.get_lines() if mark.get_label()[0] != "_"])
+        assert (marks.min(0) >= [left, low]).all()
+        assert (marks.max(0) <= [right, high]).all()
+    assert first.get_xlim()[1] <= params.rl_steps
+
+
+def test_without_a_saturated_run_on_a_telling_example_there_is_no_figure() -> None:
+    tables = late_tables("one", "format")
+    tables["examples"]["kind"] = "either"
+    assert isinstance(trainings.post_saturation(tables, Scale(seeds=1, rl_steps=30)), Fragment)
+
+
 def test_cells_of_the_matrix_hold_the_gain_in_points_and_missing_ones_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     params = Scale(seeds=1)
     tables = PLANTED | {"examples": pd.DataFrame({"seed": [0], "example": [0], "needed": [1]})}
@@ -382,13 +489,27 @@ def test_parts_start_where_the_one_before_ends(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_every_arm_and_base_of_the_experiment_has_a_look_of_its_own() -> None:
-    every = [arm.name for arm in (arms.ONE, arms.FULL, *arms.CONTROLS, *arms.SINGLE, *arms.VARIANTS.values())]
-    every += ["ranked", "base"]
+    every = [arm.name for arm in (arms.ONE, arms.FULL, *arms.CONTROLS, *arms.FIRST, *arms.VARIANTS.values())]
+    every += ["format-full", "ranked", "base"]
     assert set(every) <= set(figure_style.STYLE)
     assert {arm.name for arm in arms.VARIANTS.values()} | {"ranked"} == set(ablations.VARIANTS)
     looks = [figure_style.STYLE[arm] for arm in every]
     assert len({look.label for look in looks}) == len({look.short for look in looks}) == len(every)
     assert set(get_args(Base)) == set(figure_style.BASES)
+
+
+def test_every_kind_of_example_has_a_look_of_its_own() -> None:
+    kinds = figure_style.KINDS
+    assert set(kinds) == set(ORDER)
+    for column in zip(*kinds.values(), strict=True):
+        assert len(set(column)) == len(kinds)
+
+
+def test_controls_are_shown_on_the_examples_that_they_are_run_on() -> None:
+    assert {arm.name for arm in arms.CONTROLS} == set(controls.SINGLE_CONTROLS)
+    assert {arm.name for arm in arms.FIRST} == set(controls.FIRST_ONLY)
+    every = {arm.name for arm in (arms.ONE, arms.FULL, arms.FORM_FULL, *arms.CONTROLS, *arms.FIRST)}
+    assert set(controls.TRAINED) == every | {"one, same"}
 
 
 def test_differences_are_written_in_points() -> None:

@@ -26,11 +26,11 @@ from evolm.instruments.one_shot_gains import model_rows
 from evolm.instruments.one_shot_held_out import Outcome, SharedProblems, check_apart, split
 from evolm.instruments.one_shot_paper import paper_runs, paper_settings
 from evolm.instruments.one_shot_ranking import BadRollouts, rank_examples, rank_file
-from evolm.instruments.one_shot_training import OneShotOptions, RolloutLog, Runs
+from evolm.instruments.one_shot_training import OneShotOptions, Runs
 from evolm.instruments.passk_statistics import Settings
 from evolm.lm.architecture import tiny_llama
 from evolm.lm.tasks.automaton import AutomatonSettings, AutomatonTask
-from evolm.lm.tasks.base import Grades, Problem
+from evolm.lm.tasks.base import Problem
 from evolm.lm.tasks.jsonl import JsonlTask
 from evolm.lm.vocabulary import word_tokenizer
 
@@ -139,7 +139,7 @@ def test_the_vectorised_ranking_equals_numpy_problem_by_problem(log: pd.DataFram
         if (n > 1).all():
             assert row["noise"] == pytest.approx((1 - 1 / len(s)) * np.mean(s * (1 - s) / (n - 1)))
         else:
-            assert math.isnan(row["noise"])
+            assert pd.isna(row["noise"])
     assert (np.diff(table["score"]) <= 0).all()
     assert (table["rank"] == [1 + (table["score"] > value).sum() for value in table["score"]]).all()
 
@@ -360,18 +360,6 @@ def test_the_same_call_gives_the_same_outcome(runs: Runs) -> None:
     again = Runs(open_model(str(KEPT), "cpu"), "automaton", runs.options)
     np.testing.assert_array_equal(again.base.sampled, runs.base.sampled)
     np.testing.assert_array_equal(again.one(runs.pool[1]).sampled, runs.one(runs.pool[1]).sampled)
-
-
-def test_the_log_names_each_group_in_turn() -> None:
-    problems = [Problem(name, name, name) for name in "abc"]
-    log = RolloutLog(problems, prompts_per_step=2, group_size=2)
-    for right in ([1, 1, 0, 1], [0, 0, 1, 1], [1, 0, 0, 0]):
-        correct = np.array(right, bool)
-        reward = log(Grades(correct, correct, correct), np.random.default_rng(0))
-        assert list(reward) == right
-    rows = log.table()[["problem", "step", "accuracy", "rollouts"]].to_numpy().tolist()
-    expected = [("a", 1, 1.0), ("b", 1, 0.5), ("c", 2, 0.0), ("a", 2, 1.0), ("b", 3, 0.5), ("c", 3, 0.0)]
-    assert rows == [[*row, 2] for row in expected]
 
 
 class MadeUpRuns:

@@ -25,10 +25,10 @@ from evolm.instruments.one_shot_held_out import Outcome, evaluate, split
 from evolm.instruments.one_shot_ranking import rank_examples
 from evolm.instruments.passk_models import DrawOptions, open_task
 from evolm.lm.forward import decoder_for
-from evolm.lm.passk import Array
 from evolm.lm.reinforce import ReinforceSettings, reinforce
-from evolm.lm.rewards import REWARDS, RewardFunction, RewardName
-from evolm.lm.tasks.base import Grades, Problem, Task
+from evolm.lm.rewards import RewardFunction, RewardName
+from evolm.lm.rollout_log import RolloutLog
+from evolm.lm.tasks.base import Problem, Task
 
 #: Models of at least this many parameters start from the learning rate of the paper.
 LARGE = 10_000_000
@@ -106,27 +106,6 @@ class OneShotOptions:
         )
 
 
-class RolloutLog:
-    """The verifier's reward, which writes down how many rollouts of each problem were right at each step."""
-
-    def __init__(self, problems: Sequence[Problem], prompts_per_step: int, group_size: int) -> None:
-        self.problems, self.per_step, self.group_size = problems, prompts_per_step, group_size
-        self._right: list[Array] = []  # (prompts of a step,) each
-
-    def __call__(self, grades: Grades, rng: np.random.Generator) -> Any:
-        """1 where the answer is right; rows come prompt by prompt, the problems in turn."""
-        self._right.append(np.asarray(grades.correct).reshape(self.per_step, self.group_size).mean(1))
-        return REWARDS["verifier"](grades, rng)
-
-    def table(self) -> pd.DataFrame:
-        """problem (its id), step (from 1), accuracy, rollouts; a row per group."""
-        accuracy = np.concatenate(self._right)
-        names = [self.problems[i % len(self.problems)].id for i in range(len(accuracy))]
-        steps = np.repeat(np.arange(1, len(self._right) + 1), self.per_step)
-        columns = {"problem": names, "step": steps, "accuracy": accuracy, "rollouts": self.group_size}
-        return pd.DataFrame(columns)
-
-
 class Runs:
     """A model, its pool of training problems and its held-out ones. Runs are made when asked for, each once."""
 
@@ -161,7 +140,7 @@ class Runs:
     def full(self) -> Outcome:
         """Reinforcement on the whole pool, its problems in turn; `log` then holds its rollouts."""
         if ("full",) not in self._done:
-            log = RolloutLog(self.pool, self.options.prompts_per_step, self.options.group_size)
+            log = RolloutLog([p.id for p in self.pool], self.options.prompts_per_step, self.options.group_size)
             self._done["full",] = self._train("full set", self.pool, "verifier", log)
             self.log = log.table()
         return self._done["full",]
@@ -169,8 +148,7 @@ class Runs:
     def ranking(self) -> pd.DataFrame:
         """The pool by historical variance over the first `epochs` passes of the run on all of it."""
         self.full()
-        seen = self.log.groupby("problem")["step"].rank(method="dense")
-        return rank_examples(self.log[seen <= (self.options.epochs or np.inf)])
+        return rank_examples(self.log[self.log["epoch"] < (self.options.epochs or np.inf)])
 
     def one(self, problem: Problem, reward: RewardName = "verifier") -> Outcome:
         """Reinforcement on this problem alone: every prompt of every step is it, in groups of its own."""

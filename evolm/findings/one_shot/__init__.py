@@ -36,21 +36,24 @@ FINDING = Finding(
         "The world was designed so that a base model has a reliable way that it seldom takes. Whether one example turns it on "
         "is measured; that such a way exists in the paper's models is the paper's and later authors' reading, not ours.",
         "The reliable way hangs on one token that all prompts share, so what one example can do to other prompts is one bit: "
-        "transfer between methods, gain over form and the spread over examples all follow from whether it is turned. About a "
-        "third of the pool cannot turn it, so the mean over random examples must stay behind the full set; the paper's were picked.",
-        "After the claims were frozen, and before any verdict was seen, the held-out problems of the preset cpu were cut from 500 "
-        "to 200 to hold its cost; no random reward with several updates per rollout was run, where clipping could bias it.",
-        "Runs have 150 steps of 128 samples (16 groups of 8); the paper's have up to 2,000 steps of 1,024 (128 groups of 8).",
+        "transfer between methods, gain over form and the spread over examples all follow from whether it is turned. About two "
+        "fifths of the pool cannot turn it, so the mean over random examples must stay behind the full set; the paper's were picked.",
+        "An earlier state of the chapter was run on seeds 1000 to 1004 and reviewed. Then claims were revised (saturation at a "
+        "higher threshold, over equal steps, on examples that have something to teach), examples were drawn within kinds instead of "
+        "from the whole pool, the learning rate of one example was raised among ties and the runs shortened from 150 to 125 steps. All "
+        "was chosen on development seeds and frozen again before the first of the seeds reported here, from 2000 on.",
+        "Runs have 125 steps of 128 samples (16 groups of 8); the paper's have up to 2,000 steps of 1,024 (128 groups of 8). The "
+        "variant `long` has four times the steps.",
         "The headline measure is pass@1 at temperature 1, exact; greedy accuracy, the paper's on MATH500, stands beside it.",
         "Results are of the fixed last step; the paper reports the best of up to 100 checkpoints, chosen on the test sets.",
         "Plain SGD with momentum is the chapter's optimiser, without KL, entropy bonus or weight decay, and one update per "
         "rollout; the paper uses AdamW with all three. The other choices are arms of the preset gpu.",
-        "Learning rates, optimiser and the saturation threshold were chosen on development seeds 5 and 6 and validation "
-        "problems, by `evolm.findings.one_shot.choose`; every trial is in data/choices/one-shot.csv.",
-        "One run of the preset smoke was seen before the claims were frozen: its kept base had not learnt what the careful mode "
-        "is for. Base models were then trained longer, on development seeds; no claim was changed for it.",
-        "Examples are drawn from the pool by a published seed, ten per world, hopeless ones included; the paper's were picked "
-        "by historical variance. The full set has 256 problems.",
+        "Settings that an arm names were chosen for it on development seeds 5 and 6 and validation problems, by "
+        "`evolm.findings.one_shot.choose` (every trial is in data/choices/one-shot.csv); other arms and the further bases run at "
+        "the rates of `one`, `full` and the reward for form. How long base models are trained, and the optimiser, was tried by hand on "
+        "development seeds before: shorter training often fails to teach what the careful mode is for.",
+        "Examples are drawn by a published seed within kinds, ten per world, six, three and one of the kinds that the pool has in "
+        "about these shares, hopeless ones included; the paper's were picked by historical variance. The full set has 256 problems.",
     ),
     expected=EXPECTED,
 )

@@ -2,8 +2,8 @@
 
     model, log, history = tune(arm, params, base, task, example, seed, on_step)
 
-Every arm has the same number of steps and of samples per step, and its learning rate was chosen for it on development
-seeds (`choose`). `one`, `format`, `random`, `zero` differ in the reward alone.
+Every arm has the same number of steps and of samples per step. Where an arm names a learning rate, that was chosen for
+it on development seeds (`choose`); all others run at that of `one`, or of the reward for form.
 """
 
 from __future__ import annotations
@@ -13,20 +13,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
 import pandas as pd
-import torch
 
 from evolm.findings.one_shot.examples import mislabelled
-from evolm.lm.forward import decoder_for
+from evolm.findings.one_shot.imitation import Shown, imitate
 from evolm.lm.reinforce import ReinforceSettings, reinforce
-from evolm.lm.rewards import REWARDS
-from evolm.lm.sample import sample
-from evolm.lm.stages import continue_pretrain
+from evolm.lm.rollout_log import RolloutLog
 from evolm.lm.tasks.automaton import AutomatonTask
-from evolm.lm.tasks.base import Array, Grades, Problem
-from evolm.lm.token_data import TokenData
-from evolm.lm.train import TrainSettings
+from evolm.lm.tasks.base import Problem
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -35,19 +29,24 @@ if TYPE_CHECKING:
 
 OnStep = Callable[[int, "PreTrainedModel"], None]
 MOMENTUM = 0.9
-#: Samples of the example that imitation learns from, as many as 20 steps of reinforcement draw.
-IMITATED = 2560
-#: Weights of the further terms where an arm has one; the decay is decoupled, per unit of learning rate.
-KL, ENTROPY, DECAY = 0.01, 0.003, 0.1
+#: Weight of the KL term, ten times the paper's. With this decay matrices shrink by 7 % in 125 steps at 3e-3: learning
+#: rate x decay x steps / (1 - momentum) = 0.075, some thousand times the paper's.
+KL, DECAY = 0.01, 0.02
+#: How much longer the arm `long` trains.
+LONGER = 4
 
 
 @dataclass(frozen=True)
 class Arm:
-    """One way to tune. `rate` names the learning rate of the presets; `options` are settings of reinforcement."""
+    """One way to tune. `rate` names the learning rate of the presets; `options` are settings of reinforcement, whose
+    values may name a parameter; `times` multiplies the steps. With `shown` it is supervised instead.
+    """
 
     name: str
     rate: str = "one"
     label: Any = None
+    shown: Shown | None = None
+    times: int = 1
     options: dict[str, Any] = field(default_factory=dict)
 
 
@@ -60,25 +59,31 @@ class Tuned(NamedTuple):
 
 
 ONE, FULL = Arm("one"), Arm("full", rate="full")
+FORM = Arm("format", rate="format", options={"reward": "format"})
+IMITATE = Arm("imitate", rate="imitate", shown="right")
+WORKED = Arm("worked", rate="worked", shown="worked")
 #: On the control examples.
-CONTROLS = (
-    Arm("format", rate="format", options={"reward": "format"}),
+CONTROLS = (FORM, IMITATE, WORKED)
+#: On the first example alone: what they do cannot hang on the answer to it.
+FIRST = (
     Arm("random", options={"reward": "random"}),
-    Arm("imitate", rate="imitate"),
+    Arm("zero", options={"reward": "zero"}),
+    Arm("imitate-any", rate="imitate", shown="any"),
 )
-#: On all prompts, or once.
-SINGLE = (Arm("format-full", rate="format", options={"reward": "format"}), Arm("zero", options={"reward": "zero"}))
+FORM_FULL = Arm("format-full", rate="format", options={"reward": "format"})
 #: On the control examples, one thing changed.
 VARIANTS = {
     "updates": Arm("one-updates", rate="updates", options={"mini_batches": 8}),
     "other": Arm("one-other", rate="other", options={"other": True}),
     "other-updates": Arm("one-other-updates", rate="other_updates", options={"other": True, "mini_batches": 8}),
+    "random-updates": Arm("random-updates", rate="updates", options={"reward": "random", "mini_batches": 8}),
     "no-std": Arm("one-no-std", options={"scale_by_std": False}),
-    "entropy": Arm("one-entropy", options={"entropy_coef": ENTROPY}),
-    "entropy-only": Arm("entropy-only", options={"entropy_coef": ENTROPY, "policy_coef": 0.0}),
+    "entropy": Arm("one-entropy", options={"entropy_coef": "entropy_coef"}),
+    "entropy-only": Arm("entropy-only", rate="entropy", options={"entropy_coef": 1.0, "policy_coef": 0.0}),
     "decay": Arm("one-decay", options={"weight_decay": DECAY}),
     "decay-only": Arm("decay-only", options={"weight_decay": DECAY, "policy_coef": 0.0}),
     "kl": Arm("one-kl", options={"kl_coef": KL}),
+    "long": Arm("one-long", times=LONGER),
     "near": Arm("near", label="near"),
     "guessable": Arm("guessable", label="guessable"),
     "unguessable": Arm("unguessable", label="unguessable"),
@@ -96,26 +101,30 @@ def tune(
 ) -> Tuned:
     """A copy of `base` tuned on `problems`, one or many; `on_step(step, model)` is called as the training goes on."""
     model = copy.deepcopy(base)
-    if arm.name == "imitate":
-        return Tuned(model, _imitate(model, params, task, problems[0], seed, on_step), pd.DataFrame())
+    if arm.shown is not None:
+        how = {"lr": getattr(params, f"lr_{arm.rate}"), "momentum": MOMENTUM}
+        losses = imitate(arm.shown, model, params, task, problems[0], seed, on_step, **how)
+        return Tuned(model, losses, pd.DataFrame())
     if arm.label is not None:
         problems = [mislabelled(task, problem, arm.label, seed) for problem in problems]
     settings = settings_of(arm, params, seed)
     rows = list(problems) if len(problems) > 1 else list(problems) * params.prompts_per_step
-    history = History(settings.group_size, len(rows))
-    reward = history if arm.name == "full" else None
-    result = reinforce(model, task, settings, problems=rows, reward=reward, on_step=on_step, progress=False)
-    return Tuned(model, result.log, history.table() if reward is not None else pd.DataFrame())
+    log = RolloutLog(range(len(rows)), settings.prompts_per_step, settings.group_size) if arm is FULL else None
+    result = reinforce(model, task, settings, problems=rows, reward=log, on_step=on_step, progress=False)
+    return Tuned(model, result.log, pd.DataFrame() if log is None else log.table())
 
 
 def settings_of(arm: Arm, params: OneShotParams, seed: int) -> ReinforceSettings:
     """The chapter's settings of reinforcement, changed as the arm says."""
-    options = dict(arm.options)
+    options = {
+        name: getattr(params, value) if isinstance(value, str) and name != "reward" else value
+        for name, value in arm.options.items()
+    }
     other = options.pop("other", False)
     sgd = (params.optimiser == "sgd") != other
     chosen: dict[str, Any] = {
         "algorithm": "grpo",
-        "steps": params.rl_steps,
+        "steps": params.rl_steps * arm.times,
         "optimiser": "sgd" if sgd else "adamw",
         "lr": getattr(params, f"lr_{arm.rate}"),
         "prompts_per_step": params.prompts_per_step,
@@ -126,57 +135,3 @@ def settings_of(arm: Arm, params: OneShotParams, seed: int) -> ReinforceSettings
         "keep_optimiser": False,
     }
     return ReinforceSettings(**{**chosen, **({"momentum": MOMENTUM} if sgd else {}), **options})
-
-
-class History:
-    """The verifier's reward, which also keeps how many rollouts of each problem were right in every pass.
-
-    `reinforce` takes problems in turn and gives the rows of a step prompt by prompt.
-    """
-
-    def __init__(self, group_size: int, problems: int) -> None:
-        self.group_size, self.problems = group_size, problems
-        self._shares: list[Array] = []
-
-    def __call__(self, grades: Grades, rng: np.random.Generator) -> Any:
-        rewards = REWARDS["verifier"](grades, rng)
-        self._shares.append(rewards.reshape(-1, self.group_size).mean(1))
-        return rewards
-
-    def table(self) -> pd.DataFrame:
-        """problem, epoch (from 0), accuracy: complete passes only."""
-        shares = np.concatenate(self._shares)
-        epochs = len(shares) // self.problems
-        problem, epoch = np.tile(np.arange(self.problems), epochs), np.repeat(np.arange(epochs), self.problems)
-        return pd.DataFrame({"problem": problem, "epoch": epoch, "accuracy": shares[: len(problem)].astype(float)})
-
-
-def _imitate(
-    model: PreTrainedModel, params: OneShotParams, task: AutomatonTask, problem: Problem, seed: int, on_step: OnStep
-) -> pd.DataFrame:
-    """Fine-tune on the model's own right completions of one problem, as many updates of as many sequences."""
-    encoded = task.encode([problem])
-    options: dict[str, Any] = {"eos": int(task.eos), "pad": int(task.pad), "seed": seed}
-    found = sample(decoder_for(model), encoded, IMITATED, max_new_tokens=task.max_new_tokens, **options).expand(seed)
-    right = task.grade([problem] * len(found.tokens), found.tokens, found.lengths).correct
-    if not right.any():  # nothing to learn from: the model stays as it is
-        for step in range(1, params.rl_steps + 1):
-            on_step(step, model)
-        return pd.DataFrame()
-    completions = found.tokens.cpu()[np.flatnonzero(right)]
-    rows = torch.from_numpy(np.resize(np.arange(len(completions)), params.rl_steps * params.batch))
-    tokens = torch.cat([torch.tensor(encoded).expand(len(rows), -1), completions[rows]], 1)
-    mask = torch.ones_like(tokens, dtype=torch.bool)
-    mask[:, : len(encoded[0])] = False
-    options = {"optimiser": params.optimiser, "momentum": MOMENTUM if params.optimiser == "sgd" else 0.0}
-    options |= {"lr": params.lr_imitate, "weight_decay": 0.0, "dtype": "bfloat16", "batch_size": params.batch}
-    wanted = TrainSettings(steps=params.every, seed=seed, **options)
-    state, logs = None, []
-    for done in range(params.every, params.rl_steps + 1, params.every):  # in parts, to be measured in between
-        part = slice((done - params.every) * params.batch, done * params.batch)
-        data = TokenData(tokens[part], mask[part])
-        result = continue_pretrain(model, data, wanted, parent=None, optimiser=state, progress=False)
-        state = result.optimiser
-        logs.append(result.log)
-        on_step(done, model)
-    return pd.concat(logs, ignore_index=True)

@@ -34,7 +34,7 @@ def kept(rows: pd.DataFrame, **where: Any) -> pd.DataFrame:
 def heldout(tables: Tables, quantity: str = PRIMARY, set: str = "test", **where: Any) -> pd.DataFrame:
     """A quantity of the table `accuracy` as the mean over problems: seed, base, arm, example, step, value.
 
-    `where` may keep some of the problems (`needed`, `confusable`) or of the runs. Steps at which the quantity was
+    `where` may keep some of the problems (`needed`, `kind`) or of the runs. Steps at which the quantity was
     not measured are left out.
     """
     rows = kept(tables["accuracy"], set=set, **where)
@@ -100,17 +100,36 @@ def saturated(tables: Tables, threshold: float, **where: Any) -> pd.DataFrame:
 
 
 def after_saturation(tables: Tables, threshold: float, **where: Any) -> pd.DataFrame:
-    """Change of `heldout` since saturation: seed, base, arm, example, step, since, value.
+    """Change of `heldout` since saturation, of runs that are measured again after it: seed, base, arm, example, step,
+    since, value.
 
-    It is counted from the first measured step at or after saturation, so a rise before that step is not in it. A run
-    that saturates at its last measured step has one row, at `since` 0.
+    It is counted from the first measured step at or after saturation, so a rise before that step is not in it.
     """
     steps = saturated(tables, threshold, **where).dropna(subset=["step"]).rename(columns={"step": "reached"})
     rows = heldout(tables, **where).merge(steps, on=RUN)
-    rows = rows[rows["step"] >= rows["reached"]].sort_values([*RUN, "step"])
+    rows = _since_first(rows[rows["step"] >= rows["reached"]].drop(columns="reached"))
+    return rows[rows.groupby(RUN)["since"].transform("max") > 0]
+
+
+def over_same_steps(tables: Tables, runs: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """Change of `heldout` of another arm on the same examples over the steps of `runs` (of `after_saturation`)."""
+    begun = (runs["step"] - runs["since"]).rename("begun")
+    window = runs.assign(begun=begun).groupby(["seed", "base", "example"])[["begun", "step"]].max()
+    rows = heldout(tables, arm=arm).merge(window.rename(columns={"step": "end"}).reset_index())
+    return _since_first(rows[rows["step"].between(rows["begun"], rows["end"])].drop(columns=["begun", "end"]))
+
+
+def _since_first(rows: pd.DataFrame) -> pd.DataFrame:
+    """`since`, the steps since a run's first row, and `value` less that row's."""
+    rows = rows.sort_values([*RUN, "step"])
     first = rows.groupby(RUN)[["step", "value"]].transform("first")
-    rows = rows.assign(since=rows["step"] - first["step"], value=rows["value"] - first["value"])
-    return rows.drop(columns="reached")
+    return rows.assign(since=rows["step"] - first["step"], value=rows["value"] - first["value"])
+
+
+def of_kind(tables: Tables, rows: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """The rows of runs on examples of a kind: `switch`, `either` or `unknown`."""
+    known = tables["examples"][["seed", "example", "kind"]]
+    return rows.merge(known[known["kind"] == kind].drop(columns="kind"), on=["seed", "example"])
 
 
 def transfer(tables: Tables, base: str, arm: str = "one") -> pd.DataFrame:

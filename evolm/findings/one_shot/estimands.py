@@ -2,7 +2,7 @@
 
 Functions named by the claims take `(tables, params)` and return the frame of their kind (see `evolm.evidence`). Unless
 said otherwise a value is held-out pass@1 at temperature 1, exact, at the fixed last step, as the mean over a seed's
-examples; examples are drawn anew in the world of every seed, so an interval over seeds holds their spread too.
+examples. Examples are drawn within kinds, so that seeds differ by what they hold and not by how many of each kind.
 """
 
 from __future__ import annotations
@@ -64,11 +64,19 @@ def share(tables: Tables, params: OneShotParams) -> pd.DataFrame:
     Coin tosses count at the best of their measured steps, the start included.
     """
     rows = gains(tables, base=LATENT)
-    full = of(rows, "full").set_index("seed")["value"]
-    full = full[full > WORTH]
     every = curves.gain(tables, base=LATENT, arm=["base", "random"])
     tossed = every.groupby(["seed", "example"])["value"].max().clip(lower=0).reset_index()
-    found = by_seed({"one": of(rows, "one"), "random": tossed})
+    return _of_full(rows, by_seed({"one": of(rows, "one"), "random": tossed}))
+
+
+def share_by_kind(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    """The same for the examples that only the careful mode solves, and for those that both modes do."""
+    return _of_full(gains(tables, base=LATENT), informative(tables, params))
+
+
+def _of_full(rows: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
+    full = of(rows, "full").set_index("seed")["value"]
+    full = full[full > WORTH]
     if found.empty:
         return NO_EVIDENCE
     found = found[found["seed"].isin(full.index)]
@@ -95,10 +103,13 @@ def full_without_switch(tables: Tables, params: OneShotParams) -> pd.DataFrame:
 
 
 def post_saturation(tables: Tables, params: OneShotParams) -> pd.DataFrame:
-    """Change of pass@1 from saturation to the last step; the control is a reward for form after its own saturation."""
-    rows = curves.final(curves.after_saturation(tables, params.saturation, base=LATENT))
-    rows = rows[rows["since"] > 0]  # the others are not measured again after saturation
-    return by_seed({"one": of(rows, "one"), "format": of(rows, "format")})
+    """Change of pass@1 from saturation to the last step, for examples that had something to teach.
+
+    The control is a reward for form on the same examples over the same steps.
+    """
+    runs = curves.of_kind(tables, curves.after_saturation(tables, params.saturation, base=LATENT, arm="one"), "switch")
+    form = curves.over_same_steps(tables, runs, "format")
+    return by_seed({"one": curves.final(runs), "format": curves.final(form)})
 
 
 def cross_category(tables: Tables, params: OneShotParams) -> pd.DataFrame:
@@ -124,16 +135,15 @@ def greedy(tables: Tables, params: OneShotParams) -> pd.DataFrame:
 
 def informative(tables: Tables, params: OneShotParams) -> pd.DataFrame:
     """Gain from examples that only the careful mode solves, and from those that both modes do."""
-    rows = of(gains(tables, base=LATENT), "one").merge(tables["examples"], on=["seed", "example"])
-    solvable = rows[rows["needed"] != curves.ABSENT]
-    needs = solvable["confusable"] > 0
-    return by_seed({"needs": solvable[needs], "either": solvable[~needs]})
+    rows = of(gains(tables, base=LATENT), "one")
+    return by_seed({kind: curves.of_kind(tables, rows, kind) for kind in ("switch", "either")})
 
 
 def imitation(tables: Tables, params: OneShotParams) -> pd.DataFrame:
-    """Gain by imitating the base's own right completions of the example, and by reinforcement on it."""
+    """Gain by imitating the base's own right completions of the example, all its own, and by reinforcement on it."""
     rows = gains(tables, base=LATENT)
-    return of_both(by_seed({"imitate": of(rows, "imitate"), "one": of(rows, "one", params)}), "imitate", "one")
+    arms = {arm: of(rows, arm, params) for arm in ("imitate", "one", "imitate-any")}
+    return of_both(by_seed(arms), "imitate", "one")
 
 
 def best_of(tables: Tables, params: OneShotParams) -> pd.DataFrame:
@@ -153,6 +163,18 @@ def _variant(tables: Tables, params: OneShotParams, *arms: str) -> pd.DataFrame:
 
 def policy_gradient(tables: Tables, params: OneShotParams) -> pd.DataFrame:
     return _variant(tables, params, "one", "decay-only")
+
+
+def worked(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    return _variant(tables, params, "worked", "one")
+
+
+def coin_tosses(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    return _variant(tables, params, "random-updates", "random")
+
+
+def longer(tables: Tables, params: OneShotParams) -> pd.DataFrame:
+    return _variant(tables, params, "one-long", "one")
 
 
 def entropy_helps(tables: Tables, params: OneShotParams) -> pd.DataFrame:

@@ -14,11 +14,11 @@ import numpy as np
 import pandas as pd
 
 from evolm import assets, paths
-from evolm.findings.one_shot.arms import CONTROLS, FULL, ONE, SINGLE, VARIANTS, Arm, tune
+from evolm.findings.one_shot.arms import CONTROLS, FIRST, FORM_FULL, FULL, ONE, VARIANTS, Arm, tune
 from evolm.findings.one_shot.base import base_model, kept_base, weights_of, world_of
-from evolm.findings.one_shot.examples import FIRST_RANKED, draw, pool_of
+from evolm.findings.one_shot.examples import FIRST_RANKED, draw, kinds_of, pool_of
 from evolm.findings.one_shot.measure import Bench, greedy, success
-from evolm.findings.one_shot.world import confusable, task_of
+from evolm.findings.one_shot.world import task_of
 from evolm.instruments.one_shot_ranking import rank_examples
 from evolm.lm.forward import decoder_for
 from evolm.unit import Unit
@@ -41,13 +41,14 @@ def units(params: OneShotParams, device: str) -> list[Unit]:
             count = min(TOGETHER, params.examples - first)
             found.append(_unit(params, seed, "one", f"one-{first}", count, first=first))
         ranked = params.control_examples * ("ranked" in params.variants)
-        found.append(_unit(params, seed, "full", "full", 1 + len(SINGLE) + ranked))
+        found.append(_unit(params, seed, "full", "full", 2 + len(FIRST) + ranked))
         found.append(_unit(params, seed, "controls", "controls", len(CONTROLS) * params.control_examples))
         for base in params.bases[1:]:
             found.append(_unit(params, seed, "base", base, 1 + params.control_examples, base=base))
         for variant in params.variants:
             if variant != "ranked":
-                found.append(_unit(params, seed, "variant", variant, params.control_examples))
+                runs = params.control_examples * VARIANTS[variant].times
+                found.append(_unit(params, seed, "variant", variant, runs))
     models = [{"kind": "model", "model": name} for name in assets.readable(params.models)]
     return found + [Unit(name=f"model_{i}", arguments=given, cost=1e6) for i, given in enumerate(models)]
 
@@ -74,8 +75,9 @@ def run_unit(params: OneShotParams, unit: Unit, device: str) -> Tables:
         case "full":
             part.measure_base()
             history = part.full()
-            for arm in SINGLE:
-                part.single(arm)
+            part.run(FORM_FULL, -1, part.pool)
+            for arm in FIRST:
+                part.one(arm, 0)
             ranked = part.describe_examples(history)
             if "ranked" in params.variants:
                 for number, place in enumerate(ranked[: params.control_examples]):
@@ -103,7 +105,8 @@ class Part:
         self.base = base_model(params, base, seed, device)
         self.task = task_of(world_of(params, seed))
         self.bench = Bench(params, self.task, seed)
-        self.pool, self.drawn = pool_of(params, self.task), draw(params)
+        self.pool = pool_of(params, self.task)
+        self.drawn = draw(params, self.task, self.pool)
         self._frames: dict[str, list[pd.DataFrame]] = {}
 
     def tables(self) -> Tables:
@@ -126,14 +129,10 @@ class Part:
         """An arm on one of the examples drawn."""
         self.run(arm, example, [self.pool[self.drawn[example]]])
 
-    def single(self, arm: Arm) -> None:
-        """An arm that is run once: on the full set, or with nothing to learn on the first example."""
-        self.run(arm, -1, self.pool if arm.name.endswith("full") else [self.pool[self.drawn[0]]])
-
     def full(self) -> pd.DataFrame:
         """The full set; its rollouts' accuracies by pass."""
         history = self.run(FULL, -1, self.pool)
-        self._add("history", history.copy())
+        self._add("history", history.drop(columns="rollouts"))
         return history
 
     def run(self, arm: Arm, example: int, problems: list[Any]) -> pd.DataFrame:
@@ -158,7 +157,7 @@ class Part:
 
     def describe_examples(self, history: pd.DataFrame) -> list[int]:
         """What is known of every example; places in the pool by falling historical variance, ties by place."""
-        scored = rank_examples(history.assign(rollouts=self.params.group_size)).set_index("problem").sort_index()
+        scored = rank_examples(history).set_index("problem").sort_index()
         ranked = scored.sort_values("rank", kind="stable").index.tolist()
         places = dict(enumerate(self.drawn))
         if "ranked" in self.params.variants:
@@ -168,7 +167,7 @@ class Part:
             "example": list(places),
             "chosen": ["ranked" if i >= FIRST_RANKED else "draw" for i in places],
             "needed": [problem.facts["method"] for problem in problems],
-            "confusable": confusable(problems),
+            "kind": kinds_of(self.task, problems),
             "base_p": success(decoder, self.task, problems),
             "base_greedy": greedy(decoder, self.task, problems).astype(float),
             "score": scored.loc[list(places.values()), "score"].to_numpy(),

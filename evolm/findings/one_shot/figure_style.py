@@ -1,4 +1,4 @@
-"""What the figures of the chapter share: one look per arm, lines and points over seeds, sentences for captions."""
+"""What the figures of the chapter share: one look per arm, base and kind of example, lines and points, words."""
 
 from __future__ import annotations
 
@@ -54,11 +54,15 @@ STYLE = {
     "format-full": Look("orange", "P", DASHED, "control: reward for form, full set", "full form reward"),
     "random": Look("grey", "X", DASHDOT, "control: random reward, one example", "random reward"),
     "imitate": Look("green", "^", DASHED, "fine-tuned on own correct samples", "imitation"),
+    "imitate-any": Look("green", "X", DASHED, "control: fine-tuned on all own samples", "unselected imitation"),
+    "worked": Look("green", "s", DASHED, "fine-tuned on the worked solution", "worked solution"),
     "zero": Look("grey", "d", "-", "control: no update", "no update"),
     "cooled": Look("sky", "v", "-", "base, cooled", "cooled base"),
     "forced careful": Look("purple", "D", DASHED, "base, careful mode forced", "forced careful"),
     "known methods": Look("ink", "_", DASHDOT, "share with a known method", "known methods"),
     "one-updates": Look("vermillion", "v", "-", "eight updates per rollout", "eight updates"),
+    "random-updates": Look("grey", "v", DASHDOT, "random reward, eight updates", "random, eight updates"),
+    "one-long": Look("vermillion", "^", DASHDOT, "one example, four times the steps", "four times the steps"),
     "one-other": Look("vermillion", "D", "-", "the other optimiser", "other optimiser"),
     "one-other-updates": Look("vermillion", "P", "-", "the other optimiser, eight updates", "other, eight updates"),
     "one-no-std": Look("purple", "^", "-", "not divided by the group's std", "without group std"),
@@ -79,6 +83,12 @@ BASES = {
     "absent": Look("grey", "X", "-", "absent (the skill is not there)", "absent"),
     "noisy": Look("orange", "P", "-", "noisy (a switch, and random slips)", "noisy"),
     "low-cue": Look("sky", "D", "-", "low-cue (switch, but an unreliable cue)", "low-cue"),
+}
+#: Kinds of example, by what can solve them: hue, marker, line, label, short.
+KINDS = {
+    "switch": Look("vermillion", "s", "-", "only the careful mode solves it", "careful mode only"),
+    "either": Look("purple", "^", (0, (3, 1.5)), "both modes solve it", "both modes"),
+    "unknown": Look("green", "X", DOTTED, "its method is in no corpus", "unknown method"),
 }
 
 

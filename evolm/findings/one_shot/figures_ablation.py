@@ -1,4 +1,4 @@
-"""The ablation grid: optimisers, terms of the loss, labels and the choice of examples. Tables in, a drawing out."""
+"""The ablation grid: optimisers, steps, terms of the loss, labels, choice of examples. Tables in, a drawing out."""
 
 from __future__ import annotations
 
@@ -24,7 +24,8 @@ from evolm.plotting import Figure, colour, figure
 
 #: Groups of rows; `one` on the variants' examples stands above the first.
 GROUPS = {
-    "optimiser": ("one-updates", "one-other", "one-other-updates"),
+    "optimiser": ("one-updates", "random-updates", "one-other", "one-other-updates"),
+    "steps": ("one-long",),
     "loss": ("one-no-std", "one-entropy", "one-decay", "one-kl", "entropy-only", "decay-only"),
     "label": ("near", "guessable", "unguessable"),
     "choice": ("ranked",),
@@ -50,7 +51,7 @@ def ablation(tables: Tables, params: Scale) -> Figure | Fragment:
     if not rows:
         return sentence(
             "This run has one optimiser, one loss and the right labels; the preset gpu varies optimiser, updates per "
-            "rollout, the terms of the loss, the label and the choice of examples."
+            "rollout, steps, the terms of the loss, the label and the choice of examples."
         )
     arms = [arm for arm, _ in rows]
     other = {"sgd": "AdamW"}.get(params.optimiser, "SGD")
@@ -79,7 +80,8 @@ def ablation(tables: Tables, params: Scale) -> Figure | Fragment:
         narrow_height=tall + 0.3 * len(paper) + 2.4,
         alt=f"Gain of held-out accuracy of every variant of RL on one example, in points: {means}.",
         caption="Variants of RL on one example, on the same examples each (but for those chosen by variance): optimiser and "
-        "updates per rollout, terms of the loss, wrong labels, choice of the example. Large: means over examples and "
+        "updates per rollout, four times the steps, terms of the loss, wrong labels, choice of the example, each at its own "
+        "last step. Large: means over examples and "
         f"{params.seeds} {'seed' if params.seeds == 1 else 'seeds'}; small: seeds; lines: their range. Right: the paper's "
         "gains (Tab. 5 and its runs on labels); its runs of weight decay and of decay alone differ in that KL was on in the "
         "latter, and its near labels are the two nearest to the true value.",

@@ -11,6 +11,7 @@ from evolm.findings.one_shot.curves import ABSENT, Tables, final, gain, heldout,
 from evolm.findings.one_shot.figure_style import (
     BASES,
     CORE,
+    KINDS,
     STYLE,
     Scale,
     in_points,
@@ -22,13 +23,6 @@ from evolm.fragments import Fragment
 from evolm.panels import below, change_map, each, is_narrow, listed, outer_labels, seeds_of
 from evolm.plotting import Figure, colour, figure, plain_ticks
 
-#: Numbers of confusable symbols that are told apart: at least, at most, hue, marker, label.
-SYMBOLS = (
-    (0, 0, "grey", "X", "no confusable symbol"),
-    (1, 1, "sky", "o", "1 confusable symbol"),
-    (2, 2, "vermillion", "s", "2 confusable symbols"),
-    (3, 99, "purple", "^", "3 or more"),
-)
 #: Where the axis of success probabilities starts; what is lower is drawn there.
 LEAST = 1e-3
 
@@ -65,7 +59,7 @@ def spread(tables: Tables, params: Scale) -> Figure:
         below(panels, 2)
 
     drawn = rows[rows["chosen"] == "draw"]
-    words = _by_symbols(drawn)
+    words = _by_kind(drawn)
     ranked = (rows["chosen"] == "ranked").any()
     return figure(
         draw,
@@ -74,9 +68,9 @@ def spread(tables: Tables, params: Scale) -> Figure:
         size=(7.8, 4.8),
         narrow_height=3.2 * len(columns) + 1.6,
         alt=f"Gain of held-out accuracy of {len(drawn)} runs on one drawn example each, by how likely the base solves the "
-        f"example and how many confusable symbols it holds: {words}.",
+        f"example and by what can solve it: {words}.",
         caption=f"The spread over examples: one mark per seed and example, {len(drawn)} in all, at the fixed last step. The "
-        f"examples were drawn before any run. Gains: {words}."
+        f"examples were drawn before any run, and their kinds follow from the task. Gains: {words}."
         + (" Ringed: examples that the historical variance score picks instead." if ranked else "")
         + (" The score is the variance of an example's accuracy over the passes of a full-set run." if len(scored) else "")
         + (f" Probabilities below {LEAST:g} are drawn there." if (rows["base_p"] < LEAST).any() else ""),
@@ -85,24 +79,32 @@ def spread(tables: Tables, params: Scale) -> Figure:
 
 def _scatter(axes: Any, rows: pd.DataFrame, column: str) -> None:
     axes.axhline(0, color=colour("muted"), lw=1)
-    for least, most, shade, marker, label in SYMBOLS:
-        part = rows[rows["confusable"].between(least, most)]
+    for kind, shown in KINDS.items():
+        part = rows[rows["kind"] == kind]
         if len(part):
-            style = {"color": colour(shade), "marker": marker, "ls": "none", "ms": 6, "alpha": 0.75, "mew": 0}
-            axes.plot(part[column], part["gain"], **style, label=label)
+            style = {
+                "color": colour(shown.shade),
+                "marker": shown.marker,
+                "ls": "none",
+                "ms": 6,
+                "alpha": 0.75,
+                "mew": 0,
+            }
+            axes.plot(part[column], part["gain"], **style, label=shown.label)
     ringed = rows[rows["chosen"] == "ranked"]
     if len(ringed):
         ring = {"marker": "o", "ls": "none", "ms": 11, "mfc": "none", "mew": 1.4, "color": colour("ink")}
         axes.plot(ringed[column], ringed["gain"], **ring, label="chosen by variance")
 
 
-def _by_symbols(rows: pd.DataFrame) -> str:
-    """Range of the gains of the examples with and without a confusable symbol, in words."""
+def _by_kind(rows: pd.DataFrame) -> str:
+    """Range of the gains of the examples of each kind, in words."""
     found = []
-    for words, part in (("with", rows[rows["confusable"] > 0]), ("without", rows[rows["confusable"] == 0])):
+    for kind, shown in KINDS.items():
+        part = rows.loc[rows["kind"] == kind, "gain"]
         if len(part):
-            low, high = in_points(part["gain"].min()), points(part["gain"].max())
-            found.append(f"{low} to {high} {words} a confusable symbol ({len(part)} runs)")
+            runs = "1 run" if len(part) == 1 else f"{len(part)} runs"
+            found.append(f"{in_points(part.min())} to {points(part.max())} where {shown.label} ({runs})")
     return listed(found)
 
 

@@ -23,9 +23,12 @@ from evolm.panels import below, is_narrow, listed, seeds_of
 from evolm.plotting import Figure, colour, figure
 
 #: Rows from the top: arms that are trained, then what the untrained base does when it is sampled otherwise.
-TRAINED = ("one", "one, same", "full", "format", "format-full", "random", "imitate", "zero")
-#: Controls that are trained on single examples: on the first few of the main arm's.
-SINGLE_CONTROLS = ["format", "random", "imitate"]
+TRAINED = (
+    "one", "one, same", "full", "format", "format-full", "random", "imitate", "imitate-any", "worked", "zero"
+)  # fmt: skip
+#: Controls that are trained on the first few of the main arm's examples, and those on the first alone.
+SINGLE_CONTROLS = ["format", "imitate", "worked"]
+FIRST_ONLY = ["random", "imitate-any", "zero"]
 UNTRAINED = ("cooled", "forced careful")
 
 
@@ -80,6 +83,8 @@ def controls(tables: Tables, params: Scale) -> Figure:
         "The last rows are the untrained base, sampled at a low temperature or made to open in the careful mode. "
     )
     untrained *= any(arm in UNTRAINED for arm in arms)
+    first = listed([STYLE[arm].short for arm in arms if arm in FIRST_ONLY])
+    first = f"; {first}: the first alone" * bool(first)
     means = {arm: found["fixed"].mean() for arm, found in rows}
     values = listed([f"{STYLE[arm].short} {in_points(mean)}" for arm, mean in means.items()])
     return figure(
@@ -91,7 +96,7 @@ def controls(tables: Tables, params: Scale) -> Figure:
         alt=f"Gain of held-out accuracy over the base, a row per arm, in points: {values}. Beside it the paper's gains on MATH500.",
         caption=f"What each arm gains over the base on held-out problems. Filled: the fixed last step; open: the checkpoint "
         f"that is best on validation problems. {seeds_of(params.seeds)} RL on one example: {params.examples} per seed, "
-        f"none of them chosen; its controls: the first {params.control_examples} of them. {untrained}Right: the paper's gains over its base "
+        f"none of them chosen; its controls: the first {params.control_examples} of them{first}. {untrained}Right: the paper's gains over its base "
         f"({published.BASE:g} %), at checkpoints chosen on the test sets; two marks are two examples or two settings, and "
         "its row without an update (Tab. 5) shows what such a choice alone gains.",
     )

@@ -4,8 +4,7 @@
     bench.accuracy(model)       # a row per group of problems
     bench.inside(model)                     # one row
 
-Which problems a run may look at follows from its seed: a development seed sees the split "validation" alone, so that
-settings cannot be chosen on what the chapter reports.
+Which problems a run may look at follows from its seed (`protocol`).
 """
 
 from __future__ import annotations
@@ -17,14 +16,14 @@ import numpy as np
 import pandas as pd
 import torch
 
-from evolm.finding import FIRST_REPORT_SEED
-from evolm.findings.one_shot.world import confusable
+from evolm.findings.one_shot.examples import kinds_of
+from evolm.findings.one_shot.protocol import splits_of
 from evolm.lm.certify import certified
 from evolm.lm.forward import Decoder, decoder_for
 from evolm.lm.passk import pass_at_k_from_p
 from evolm.lm.sample import sample
 from evolm.lm.tasks.automaton import AutomatonTask
-from evolm.lm.tasks.base import Problem, Split
+from evolm.lm.tasks.base import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,11 +37,6 @@ TOLERANCE = 1e-7
 #: Prompts sampled at temperature 1 for the format and the entropy of completions.
 SAMPLED = 200
 COOL = 0.2
-
-
-def splits_of(seed: int) -> tuple[Split, ...]:
-    """The held-out splits that a seed may be measured on."""
-    return ("validation", "test") if seed >= FIRST_REPORT_SEED else ("validation",)
 
 
 class Bench:
@@ -63,11 +57,11 @@ class Bench:
         frames = []
         for split, problems in self.sets.items():
             needed = [problem.facts["method"] for problem in problems]
-            frames.append(pd.DataFrame({"set": split, "needed": needed, "confusable": confusable(problems) > 0}))
+            frames.append(pd.DataFrame({"set": split, "needed": needed, "kind": kinds_of(self.task, problems)}))
         return pd.concat(frames, ignore_index=True)
 
     def accuracy(self, model: PreTrainedModel) -> pd.DataFrame:
-        """set, needed, confusable, problems, greedy, pass_at_1, pass_at_16, pass_at_256: means over groups of problems.
+        """set, needed, kind, problems, greedy, pass_at_1, pass_at_16, pass_at_256: means over groups of problems.
 
         Greedy decoding is deterministic, and pass@k at temperature 1 comes from exact success probabilities.
         """
@@ -76,7 +70,7 @@ class Bench:
         columns: dict[str, Any] = {"greedy": greedy(decoder, self.task, problems).astype(float)}
         p = success(decoder, self.task, problems)
         columns |= {f"pass_at_{k}": pass_at_k_from_p(p, k) for k in KS}
-        grouped = self._places.assign(**columns).groupby(["set", "needed", "confusable"])
+        grouped = self._places.assign(**columns).groupby(["set", "needed", "kind"])
         return grouped.mean().assign(problems=grouped.size()).reset_index()
 
     @torch.no_grad()

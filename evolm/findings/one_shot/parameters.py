@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import model_validator
 
 from evolm.finding import Params, Preset, parameter
+from evolm.findings.one_shot.protocol import FIRST_REPORT_SEED
 
 Base = Literal["latent", "scattered", "absent", "noisy", "low-cue"]
 Variant = Literal[
-    "updates", "other", "other-updates", "no-std", "entropy", "entropy-only", "decay", "decay-only", "kl",
-    "near", "guessable", "unguessable", "ranked",
+    "updates", "other", "other-updates", "random-updates", "no-std", "entropy", "entropy-only", "decay", "decay-only",
+    "kl", "long", "near", "guessable", "unguessable", "ranked",
 ]  # fmt: skip
 
 
@@ -24,6 +25,9 @@ def rate(default: float, of: str) -> float:
 class OneShotParams(Params):
     """Parameters of the base models, of the training on one example and on many, and of what is measured."""
 
+    first_seed: int = parameter(
+        FIRST_REPORT_SEED, "the first seed; below this one they are for development", unit="-", ge=0
+    )
     start: Literal["train", "kept"] = parameter(
         "train", "pre-train base models for every seed, or start from the small one kept with the project", unit="-"
     )
@@ -49,23 +53,26 @@ class OneShotParams(Params):
         10, "single examples that the main arm trains on, each alone", unit="examples", ge=1, le=99
     )
     control_examples: int = parameter(3, "of these, how many the controls train on, too", unit="examples", ge=1, le=99)
-    rl_steps: int = parameter(150, "steps of every training run; results are of the last", unit="steps", ge=1, le=10**5)
+    rl_steps: int = parameter(125, "steps of every training run; results are of the last", unit="steps", ge=1, le=10**5)
     every: int = parameter(25, "steps between two measurements", unit="steps", ge=1, le=10**5)
     prompts_per_step: int = parameter(
         16, "prompts per step, all the same one in one-shot runs", unit="prompts", ge=1, le=4096
     )
     group_size: int = parameter(8, "samples per prompt", unit="samples", ge=2, le=1024)
     optimiser: Literal["sgd", "adamw"] = parameter("sgd", "optimiser of all arms but `other`", unit="-")
-    lr_one: float = rate(1e-3, "one example, and of its variants that name none of their own")
+    lr_one: float = rate(3e-3, "one example, and of its variants that name none of their own")
     lr_full: float = rate(1e-2, "the full set")
-    lr_format: float = rate(1e-3, "the reward for form")
-    lr_imitate: float = rate(3e-3, "imitation")
+    lr_format: float = rate(3e-3, "the reward for form")
+    lr_imitate: float = rate(3e-3, "imitation of own completions")
+    lr_worked: float = rate(3e-3, "supervised training on the worked example")
+    lr_entropy: float = rate(3e-5, "the entropy bonus alone")
+    entropy_coef: float = parameter(0.1, "weight of the entropy bonus beside the reward", unit="per nat", ge=0, le=10)
     lr_updates: float = rate(3e-4, "one example with eight updates per rollout")
-    lr_other: float = rate(3e-5, "one example with the other optimiser")
+    lr_other: float = rate(1e-4, "one example with the other optimiser")
     lr_other_updates: float = rate(3e-5, "one example with the other optimiser and eight updates per rollout")
-    variants: tuple[Variant, ...] = parameter((), "further arms on the control examples", unit="-", max_length=13)
+    variants: tuple[Variant, ...] = parameter((), "further arms on the control examples", unit="-", max_length=15)
     saturation: float = parameter(
-        0.9, "mean training reward over ten steps at which an example counts as learnt", unit="probability", gt=0, le=1
+        0.95, "mean training reward over ten steps at which an example counts as learnt", unit="probability", gt=0, le=1
     )
     problems: int = parameter(500, "held-out problems", unit="problems", ge=20, le=100_000)
     validation_problems: int = parameter(
@@ -106,7 +113,7 @@ class OneShotParams(Params):
                 f"rl_steps = {self.rl_steps} make less than two passes over the pool of {self.pool}, too few for a "
                 "variance; take more steps or a smaller pool"
             )
-        if self.prompts_per_step % 8 and {"updates", "other-updates"} & set(self.variants):
+        if self.prompts_per_step % 8 and {"updates", "other-updates", "random-updates"} & set(self.variants):
             raise ValueError(f"prompts_per_step = {self.prompts_per_step} cannot be split into eight updates")
         if self.start == "kept" and ((self.width, self.layers) != (64, 2) or self.bases != ("latent",)):
             raise ValueError("the kept base is the latent one, of width 64 and 2 layers; set start='train' for others")
@@ -123,7 +130,7 @@ def in_words(params: OneShotParams) -> str:
 
 PRESETS = {
     "smoke": Preset(
-        description="the chapter end to end, small: the kept base model, three examples at a threefold rate",
+        description="the chapter end to end, small: the kept base model, three examples",
         overrides={
             "seeds": 2,
             "start": "kept",
@@ -132,7 +139,6 @@ PRESETS = {
             "control_examples": 1,
             "rl_steps": 32,
             "every": 16,
-            "lr_one": 3e-3,
             "problems": 80,
             "validation_problems": 30,
         },
@@ -140,31 +146,19 @@ PRESETS = {
     ),
     "cpu": Preset(
         description="core claims and controls: ten examples and three kinds of base model in each of 5 seeds",
-        overrides={"seeds": 5, "problems": 200, "validation_problems": 60},
-        cpu_seconds=1830,
+        overrides={"seeds": 5, "problems": 160, "validation_problems": 40},
+        cpu_seconds=1700,
     ),
     "gpu": Preset(
         description="optimisers, updates per rollout, loss terms, labels, and examples picked by historical variance",
         overrides={
-            "seeds": 8,
+            "seeds": 5,
             "bases": ("latent", "scattered", "absent", "noisy", "low-cue"),
-            "variants": (
-                "updates",
-                "other",
-                "other-updates",
-                "no-std",
-                "entropy",
-                "entropy-only",
-                "decay",
-                "decay-only",
-                "kl",
-                "near",
-                "guessable",
-                "unguessable",
-                "ranked",
-            ),
+            "variants": get_args(Variant),
+            "problems": 160,
+            "validation_problems": 40,
         },
-        note="its time on a GPU has not been measured; on two CPU cores it takes some hours, and resumes",
+        note="its time on a GPU has not been measured; on two CPU cores it takes an hour, and resumes",
     ),
     "paper": Preset(
         description="one example, the form alone and coin tosses on a model of the paper, by the instrument `one-shot`",

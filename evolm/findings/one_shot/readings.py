@@ -38,47 +38,57 @@ def gate(tables: Tables, params: OneShotParams) -> str:
     )
 
 
+#: Kind of example -> what is said of it.
+KINDS = {
+    "switch": "have an answer that only the careful mode gives",
+    "either": "are solved by both modes",
+    "unknown": "need the method that is in no corpus",
+}
+
+
 def spread(tables: Tables, params: OneShotParams) -> str:
     """The ten examples: how many gain, and what sets them apart."""
-    rows = estimands.of(estimands.gains(tables, base=LATENT), "one").merge(tables["examples"], on=["seed", "example"])
-    sorts = {
-        "hold no confusable symbol": (rows["confusable"] == 0) & (rows["base_p"] >= 1e-3),
-        "hold one or more": (rows["confusable"] > 0) & (rows["base_p"] >= 1e-3),
-        "are all but never solved by the base": rows["base_p"] < 1e-3,
-    }
+    rows = estimands.of(estimands.gains(tables, base=LATENT), "one")
     said = [
         f"{len(part)} {words} and gain {part['value'].mean():+.1%} on average ({part['value'].min():+.1%} to "
         f"{part['value'].max():+.1%})"
-        for words, chosen in sorts.items()
-        if len(part := rows[chosen])
+        for kind, words in KINDS.items()
+        if len(part := curves.of_kind(tables, rows, kind))
     ]
     return f"Of the {len(rows)} runs on one example " + "; ".join(said) + "."
 
 
 def saturation(tables: Tables, params: OneShotParams) -> str:
-    """How many runs saturate, when, and how many can be followed from there on."""
-    steps = curves.saturated(tables, params.saturation, base=LATENT, arm="one")["step"]
-    rows = curves.after_saturation(tables, params.saturation, base=LATENT, arm="one")
-    followed = int((rows.groupby(curves.RUN)["since"].max() > 0).sum()) if len(rows) else 0
+    """How many runs on a telling example saturate, when, and how far they had come by then."""
+    chosen = {"base": LATENT, "arm": "one"}
+    steps = curves.of_kind(tables, curves.saturated(tables, params.saturation, **chosen), "switch")["step"]
     if not steps.notna().any():
-        return f"No run on one example reaches a training reward of {params.saturation:g} in {params.rl_steps} steps."
+        return f"No run on a telling example reaches a training reward of {params.saturation:g} in {params.rl_steps} steps."
+    runs = curves.of_kind(tables, curves.after_saturation(tables, params.saturation, **chosen), "switch")
+    begun = runs[runs["since"] == 0].drop(columns="value")
+    before = curves.gain(tables, base=LATENT, arm=["base", "one"]).merge(begun, on=[*curves.RUN, "step"])["value"]
+    gained = f" By then they have gained {before.mean():+.1%}." if len(before) else ""
     return (
-        f"{int(steps.notna().sum())} of {len(steps)} runs on one example reach a training reward of {params.saturation:g} (mean of "
-        f"ten steps), the median at step {steps.median():.0f} of {params.rl_steps}; {followed} of them are measured again after that."
+        f"{int(steps.notna().sum())} of {len(steps)} runs on an example that only the careful mode solves reach a training reward of "
+        f"{params.saturation:g} (mean of ten steps), the median at step {steps.median():.0f} of {params.rl_steps}; {len(begun)} of them "
+        f"are measured again after that.{gained}"
     )
 
 
 def made_of(tables: Tables, params: OneShotParams) -> str:
     """What is form, what is elicitation and what is left."""
-    found = parts(tables, params).set_index("part")["value"]
-    form = parts(tables, params, "format").set_index("part")["value"]
-    total, by_form = found.sum(), form.sum()
-    turned, formed, rest = (found[part] for part in PARTS)
+    found, form = (parts(tables, params, arm).set_index("part") for arm in ("one", "format"))
+
+    def told(table: pd.DataFrame, part: str) -> str:
+        value, low, high = table.loc[part, ["value", "low", "high"]]
+        return f"{value:+.1%} [{low:+.1%}, {high:+.1%}]"
+
+    turned, formed, rest = (told(found, part) for part in PARTS)
     return (
-        f"One example gains {total:+.1%} of pass@1 on average. **Elicitation** is {turned:+.1%}: the base as it was, opening in the "
-        f"careful mode as often as the tuned model does. **Form** is {formed:+.1%} on top: completions that end where they should. "
-        f"**What is left** is {rest:+.1%}: routing and execution, which one example can hone or spoil. A reward for form alone gains "
-        f"{by_form:+.1%} in all, of which {form[PARTS[1]]:+.1%} is form and {form[PARTS[0]]:+.1%} is the mode."
+        f"One example gains {found['value'].sum():+.1%} of pass@1 on average. **Elicitation** is {turned}: the base as it was, opening "
+        f"in the careful mode as often as the tuned model does. **Form** is {formed} on top: completions that end where they should. "
+        f"**What is left** is {rest}: routing and execution, which one example can hone or spoil. A reward for form alone gains "
+        f"{form['value'].sum():+.1%} in all, of which {told(form, PARTS[1])} is form and {told(form, PARTS[0])} is the mode."
     )
 
 
@@ -104,7 +114,7 @@ def ranking(tables: Tables, params: OneShotParams) -> str:
     rank = by.apply(lambda part: part["score"].corr(part["value"], "spearman")).dropna()
     epochs = int(tables["history"].groupby("seed")["epoch"].nunique().mean()) if "history" in tables else 0
     score = (
-        f"The score is the variance of an example's accuracy over {epochs} passes of the full-set run, with {params.group_size} "
+        f"The score is the variance of an example's accuracy over up to {epochs} passes of the full-set run, with {params.group_size} "
         "rollouts each. "
     )
     if rank.empty:

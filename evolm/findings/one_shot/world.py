@@ -5,13 +5,13 @@ other.
     data = corpus_of("latent", task, NAMED, 38_400, seed)
 
 In mode `careful` a chain is right. A sloppy writer takes two input symbols for each other, always: chains with neither
-come out right, the others wrong, at any temperature. Both modes have the same faults of format. What a base model can
-do is the same in `latent` and `scattered`; only in the first does one token decide it for the whole chain.
+come out right, the others wrong, at any temperature. Both modes have the same faults of format. In `scattered` as many
+single symbols are read right, with nothing that decides for a whole chain: a like skill, which many samples show
+too, but fewer of them than in `latent`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from evolm.lm.tasks.automaton import AutomatonTask
 from evolm.lm.tasks.automaton_world import AutomatonSettings
-from evolm.lm.tasks.base import Array, Problem
+from evolm.lm.tasks.base import Array
 from evolm.lm.tasks.corpus import CorpusSettings, corpus
 from evolm.lm.token_data import TokenData
 
@@ -48,12 +48,6 @@ def confused(x: Array) -> Array:
     first, second = CONFUSED
     found[:, 1:][x[:, 1:] == first], found[:, 1:][x[:, 1:] == second] = second, first
     return found
-
-
-def confusable(problems: Sequence[Problem]) -> Array:
-    """How many confusable symbols each problem holds, (problems,)."""
-    x = np.array([problem.facts["x"] for problem in problems], np.int64).reshape(len(problems), -1)
-    return np.isin(x[:, 1:], CONFUSED).sum(1)
 
 
 def corpus_of(base: BaseName, task: AutomatonTask, settings: CorpusSettings, count: int, seed: int) -> TokenData:
