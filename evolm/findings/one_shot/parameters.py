@@ -147,13 +147,16 @@ PRESETS = {
     "cpu": Preset(
         description="core claims and controls: ten examples and three kinds of base model in each of 5 seeds",
         overrides={"seeds": 5, "problems": 160, "validation_problems": 40},
-        cpu_seconds=1700,
+        cpu_seconds=1550,
     ),
     "gpu": Preset(
-        description="optimisers, updates per rollout, loss terms, labels, and examples picked by historical variance",
+        description="10 fresh seeds, five kinds of base, and what drives it (optimisers, updates per rollout, loss terms, labels, "
+        "examples picked by historical variance) on one telling example",
         overrides={
-            "seeds": 5,
-            "bases": ("latent", "scattered", "absent", "noisy", "low-cue"),
+            "seeds": 10,
+            "first_seed": 3000,
+            "bases": get_args(Base),
+            "control_examples": 1,
             "variants": get_args(Variant),
             "problems": 160,
             "validation_problems": 40,
