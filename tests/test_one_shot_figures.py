@@ -28,7 +28,7 @@ from evolm.plotting import Figure, theme
 Tables = dict[str, pd.DataFrame]
 FIGURES: tuple[Callable[[Tables, Any], Figure | Fragment], ...] = (
     trainings.training_curves, trainings.post_saturation, controls.controls, alignments.spread, alignments.alignment,
-    alignments.transfer_matrix, insides.inside, ablations.ablation,
+    alignments.transfer_matrix, insides.inside, insides.mechanism, ablations.ablation,
 )  # fmt: skip
 CONTROLS = ("format", "format-full", "random", "imitate", "imitate-any", "worked", "zero")
 #: Where held-out pass@1 goes: on the base `latent`, from .27.

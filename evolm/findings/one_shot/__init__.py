@@ -36,12 +36,19 @@ FINDING = Finding(
         "The world was designed so that a base model has a reliable way that it seldom takes. Whether one example turns it on "
         "is measured; that such a way exists in the paper's models is the paper's and later authors' reading, not ours.",
         "The reliable way hangs on one token that all prompts share, so what one example can do to other prompts is one bit: "
-        "transfer between methods, gain over form and the spread over examples all follow from whether it is turned. About two "
+        "transfer between methods, gain over form and the spread over examples all follow mostly from whether it is turned. About two "
         "fifths of the pool cannot turn it, so the mean over random examples must stay behind the full set; the paper's were picked.",
         "An earlier state of the chapter was run on seeds 1000 to 1004 and reviewed. Then claims were revised (saturation at a "
         "higher threshold, over equal steps, on examples that have something to teach), examples were drawn within kinds instead of "
         "from the whole pool, the learning rate of one example was raised among ties and the runs shortened from 150 to 125 steps. All "
         "was chosen on development seeds and frozen again before the first of the seeds reported here, from 2000 on.",
+        "The record of ten seeds (preset gpu, from seed 3000) was planned after that of five (cpu) had left three core claims open. Its "
+        "controls have one example, telling in every world, where the five-seed record has two telling ones and one that both modes "
+        "solve: claims on the examples that the controls have ask an easier question there. The records are never pooled, and both "
+        "are judged on their own (`evolm record list`): of the five-seed record's core claims the first is not reproduced, the "
+        "others are inconclusive.",
+        "Saturation is a mean training reward of 0.95, where the paper's runs are close to 1, and what follows it are about as many "
+        "steps again; the paper follows its runs for well over a thousand.",
         "Runs have 125 steps of 128 samples (16 groups of 8); the paper's have up to 2,000 steps of 1,024 (128 groups of 8). The "
         "variant `long` has four times the steps.",
         "The headline measure is pass@1 at temperature 1, exact; greedy accuracy, the paper's on MATH500, stands beside it.",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from evolm.findings.one_shot.curves import Tables, final, from_base, kept, per_seed
-from evolm.findings.one_shot.figure_style import CORE, STYLE, Scale, line, percent
+from evolm.findings.one_shot.curves import Tables, final, from_base, heldout, kept, per_seed
+from evolm.findings.one_shot.figure_style import CORE, KINDS, STYLE, Scale, in_points, level, line, percent
+from evolm.findings.one_shot.readings import TURNED, turned
 from evolm.panels import below, is_narrow, listed, seeds_of
-from evolm.plotting import Figure, figure
+from evolm.plotting import Figure, colour, figure
 
 ARMS = ["imitate", "format", "full", "one"]
 #: Panels: column of the table `inside`, title.
@@ -25,6 +27,62 @@ def inside_curves(tables: Tables, quantity: str) -> pd.DataFrame:
     """One column of `inside` from the base on: seed, base, arm, example, step, value."""
     rows = kept(tables["inside"], base=CORE, arm=["base", *ARMS]).rename(columns={quantity: "value"})
     return from_base(rows[["seed", "base", "arm", "example", "step", "value"]].dropna(subset=["value"]))
+
+
+def mechanism(tables: Tables, params: Scale) -> Figure:
+    """Gain of every run on one example against the probability of the careful mode that it ends with."""
+    runs = turned(tables).merge(tables["examples"][["seed", "example", "kind"]], on=["seed", "example"])
+    means = final(heldout(tables, base=CORE, arm="base"))["value"].mean(), level(tables, "forced careful").mean()
+    careful = tables["inside"][(tables["inside"]["arm"] == "base") & (tables["inside"]["base"] == CORE)][
+        "careful"
+    ].mean()
+    sloppy = (means[0] - careful * means[1]) / (1 - careful)
+
+    def draw(axes: Any) -> None:
+        ends = np.array([0.0, 1.0])
+        line_of = ends * means[1] + (1 - ends) * sloppy - means[0]
+        axes.plot(
+            ends,
+            line_of,
+            color=colour("ink"),
+            ls=(0, (5, 2.5)),
+            lw=1.2,
+            label="the base, mode probability changed alone",
+        )
+        axes.axhline(0, color=colour("muted"), lw=1)
+        for kind, shown in KINDS.items():
+            part = runs[runs["kind"] == kind]
+            style = {
+                "color": colour(shown.shade),
+                "marker": shown.marker,
+                "ls": "none",
+                "ms": 6,
+                "alpha": 0.7,
+                "mew": 0,
+            }
+            axes.plot(part["careful"], part["value"], **style, label=shown.label)
+        axes.set(
+            xlim=(-0.03, 1.03), xlabel="probability of the careful mode at the end", ylabel="gain of held-out accuracy"
+        )
+        below(axes, 2)
+
+    apart = runs["careful"] > TURNED
+    clusters = {"above one half": runs[apart], "below it": runs[~apart]}
+    gains = " and ".join(
+        f"{in_points(part['value'].mean())} points {where} ({len(part)} {'run' if len(part) == 1 else 'runs'})"
+        for where, part in clusters.items()
+        if len(part)
+    )
+    return figure(
+        draw,
+        name="one-shot-mechanism",
+        size=(7.2, 4.4),
+        narrow_height=4.8,
+        alt=f"Gain of every run on one example against its probability of the careful mode at the end: {gains}.",
+        caption="One bit: the gain of each run on one example against the probability, over held-out prompts, that the tuned model opens in "
+        f"the careful mode. Runs gain {gains}. Dashed: what the base would gain if nothing but that "
+        f"probability changed. {params.seeds} {'seed' if params.seeds == 1 else 'seeds'}.",
+    )
 
 
 def inside(tables: Tables, params: Scale) -> Figure:
@@ -54,7 +112,7 @@ def inside(tables: Tables, params: Scale) -> Figure:
         caption="What changes inside, on held-out prompts at temperature 1: the probability that the model opens in the "
         "careful mode, the probability that it announces the method that is needed, the share of its samples that are "
         f"well-formed, and their entropy per token. {seeds_of(params.seeds)} The careful mode ends at {_ends(rows['careful'])}; "
-        f"well-formed samples at {_ends(rows['well_formed'])}.",
+        f"the right method at {_ends(rows['right_style'])}; well-formed samples at {_ends(rows['well_formed'])}.",
     )
 
 

@@ -150,8 +150,8 @@ PRESETS = {
         cpu_seconds=1550,
     ),
     "gpu": Preset(
-        description="10 fresh seeds, five kinds of base, and what drives it (optimisers, updates per rollout, loss terms, labels, "
-        "examples picked by historical variance) on one telling example",
+        description="10 fresh seeds, five kinds of base; what drives it (optimisers, updates per rollout, loss terms, "
+        "labels, choice by historical variance) on one telling example",
         overrides={
             "seeds": 10,
             "first_seed": 3000,
