@@ -17,6 +17,8 @@ Tables = dict[str, pd.DataFrame]
 LATENT = "latent"
 #: Above this probability of the careful mode it counts as turned; runs end far from it on either side.
 TURNED = 0.5
+#: Clipping that acts on a smaller share of tokens explains nothing.
+NEVER = 1e-3
 
 
 def mean_level(tables: Tables, quantity: str, base: str = LATENT) -> float:
@@ -211,6 +213,11 @@ def bases(tables: Tables, params: OneShotParams) -> str:
             f" On *scattered* the example itself is learnt ({int((rewards >= params.saturation).sum())} of {len(rewards)} runs end with a "
             f"training reward above {params.saturation:g}), and nothing carries over."
         )
+    if {"noisy", "low-cue"} & set(params.bases):
+        told += (
+            " A switch is not enough, either: where even careful steps slip, or the prompt's cue is mostly ignored, one example "
+            "turns less of it, while the full set gains as much or more."
+        )
     return told
 
 
@@ -242,4 +249,6 @@ def clipped(tables: Tables, params: OneShotParams) -> str:
     rows = curves.kept(tables["training"], base=LATENT, arm="random-updates")
     if rows.empty:
         return ""
-    return f" (on average {rows['clip_fraction'].mean():.1%} of their tokens were clipped)"
+    share = rows["clip_fraction"].mean()
+    idle = ", so that its bias could not act" if share < NEVER else ""
+    return f" (clipping acted on {share:.1%} of their tokens{idle})"
