@@ -213,12 +213,17 @@ def bases(tables: Tables, params: OneShotParams) -> str:
             f" On *scattered* the example itself is learnt ({int((rewards >= params.saturation).sum())} of {len(rewards)} runs end with a "
             f"training reward above {params.saturation:g}), and nothing carries over."
         )
-    if {"noisy", "low-cue"} & set(params.bases):
-        told += (
-            " A switch is not enough, either: where even careful steps slip, or the prompt's cue is mostly ignored, one example "
-            "turns less of it, while the full set gains as much or more."
-        )
-    return told
+    return told + "".join(_switched(tables, params, base) for base in ("noisy", "low-cue") if base in params.bases)
+
+
+def _switched(tables: Tables, params: OneShotParams, base: str) -> str:
+    """What one example does to mode and routing of a further base that has the switch."""
+    rows = curves.kept(tables["inside"], base=base, arm=["base", "one"])
+    before, after = rows[rows["arm"] == "base"], curves.final(estimands.of(rows, "one", params))
+    return (
+        f" *{base}* has the switch as well: one example brings the careful mode to {after['careful'].mean():.0%}, and the method that is "
+        f"needed is announced with probability {after['right_style'].mean():.0%}, before {before['right_style'].mean():.0%}."
+    )
 
 
 def ranking(tables: Tables, params: OneShotParams) -> str:
