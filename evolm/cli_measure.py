@@ -31,7 +31,8 @@ def measure(
             help="What it measures. overlap: checkpoint folders, .safetensors or .npy files, asset names or hub ids; "
             "width: tables of losses (.csv, .parquet); "
             "passk: tables of correct samples (.csv, .parquet, .jsonl, .npy), or models with -p problems=FILE; "
-            "one-shot: tables of logged rollouts (.csv, .parquet, .jsonl), or models with -p problems=FILE or TASK."
+            "one-shot: tables of logged rollouts (.csv, .parquet, .jsonl), or models with -p problems=FILE or TASK; "
+            "dip: tables of step and metric (.csv, .parquet, .jsonl), or checkpoints with -p probes=FILE."
         ),
     ],
     param: Assignments = [],  # noqa: B006 - typer copies it

@@ -4,7 +4,7 @@
     measurements.warnings(table)         what looks wrong with what was measured
 
 An instrument may say which columns are its main ones, as `SUMMARY = {column: heading}`; else those of `MAIN`
-that its table has. A table of few columns is printed whole.
+that its table has. A table of few columns is printed whole. A column `sentence` says what each part found.
 """
 
 from __future__ import annotations
@@ -34,9 +34,12 @@ def summary(table: pd.DataFrame, columns: Mapping[str, str] | None = None) -> st
     if not chosen or len(table.columns) <= FEW_COLUMNS:
         return str(table.to_string(index=False))
     parts = []
-    by_model = table.groupby("model", sort=False) if "model" in table else [("", table)]
-    for name, rows in by_model:
-        sentence = _overlap(str(name), rows) if set(table) >= OVERLAP else str(name)
+    keys = [column for column in ("model", "metric") if column in table]
+    for _, rows in table.groupby(keys, sort=False) if keys else [((), table)]:
+        name = str(rows["model"].iloc[0]) if "model" in rows else ""
+        sentence = _overlap(name, rows) if set(table) >= OVERLAP else name
+        if "sentence" in rows:
+            sentence = f"{name}: {rows['sentence'].iloc[0]}"
         parts.append(f"{terminal.paragraph(sentence)}\n\n{_main(rows, chosen)}")
     parts.append("--wide prints every column; -o FILE writes them.")
     return "\n\n".join(parts)
@@ -66,7 +69,7 @@ def _main(rows: pd.DataFrame, chosen: Mapping[str, str]) -> str:
         if bounded and column == first:
             heads.append("interval")
             for line, low, high in zip(cells, rows["low"], rows["high"], strict=True):
-                line.append(f"[{_number(low)}, {_number(high)}]")
+                line.append("" if low != low and high != high else f"[{_number(low)}, {_number(high)}]")
     return terminal.table(heads, cells, terminal.width())
 
 
