@@ -1143,9 +1143,9 @@ def test_units_are_the_examples_the_full_set_the_controls_the_other_bases_and_th
     assert all(unit.cost > 0 for unit in units)
     wide: Any = FINDING.resolve("gpu")
     names = [unit.name for unit in experiment.units(wide, "cpu")]
-    assert len(names) == len(set(names)) == 5 * (2 + 1 + 1 + 4 + 14)
+    assert len(names) == len(set(names)) == wide.seeds * (2 + 1 + 1 + 4 + 14)
     cpu: Any = FINDING.resolve("cpu")
-    assert len(experiment.units(cpu, "cpu")) == 5 * (2 + 1 + 1 + 2)
+    assert len(experiment.units(cpu, "cpu")) == cpu.seeds * (2 + 1 + 1 + 2)
 
 
 @pytest.mark.parametrize("name", COLUMNS)
