@@ -87,6 +87,7 @@ def controls(tables: Tables, params: Scale) -> Figure:
     first = f"; {first}: the first alone" * bool(first)
     means = {arm: found["fixed"].mean() for arm, found in rows}
     values = listed([f"{STYLE[arm].short} {in_points(mean)}" for arm, mean in means.items()])
+    several = f"{params.control_examples} " if params.control_examples > 1 else ""
     return figure(
         draw,
         name="one-shot-controls",
@@ -96,7 +97,7 @@ def controls(tables: Tables, params: Scale) -> Figure:
         alt=f"Gain of held-out accuracy over the base, a row per arm, in points: {values}. Beside it the paper's gains on MATH500.",
         caption=f"What each arm gains over the base on held-out problems. Filled: the fixed last step; open: the checkpoint "
         f"that is best on validation problems. {seeds_of(params.seeds)} RL on one example: {params.examples} per seed, "
-        f"none of them chosen; its controls: the first {params.control_examples} of them{first}. {untrained}Right: the paper's gains over its base "
+        f"none of them chosen; its controls: the first {several}of them{first}. {untrained}Right: the paper's gains over its base "
         f"({published.BASE:g} %), at checkpoints chosen on the test sets; two marks are two examples or two settings, and "
         "its row without an update (Tab. 5) shows what such a choice alone gains.",
     )
