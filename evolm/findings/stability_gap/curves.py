@@ -1,0 +1,77 @@
+"""Accuracy over training, where it is lowest and what comes after: what figures and claims both start from.
+
+All functions take the tables of a record. A probe's items are in two halves: the step of the minimum is chosen on one
+and depth and recovery are read on the other, both ways, and averaged. The minimum of a noisy flat curve is not a dip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+Tables = dict[str, pd.DataFrame]
+#: Questions of the domain's task: facts known before and still read, known and never read again, and new ones.
+TASK = ("absent", "repeated", "new")
+#: Questions about facts that pre-training taught and that nothing read later holds.
+UNSEEN = ("absent", "general lost")
+#: General ability: what general text asks, seen again or not, and sums.
+GENERAL = ("general kept", "general lost", "sums")
+
+
+def accuracy(tables: Tables, probes: Sequence[str], quantity: str = "accuracy") -> pd.DataFrame:
+    """A quantity of some probes as the mean over their items: seed, arm, step, half, value."""
+    rows = tables["curve"]
+    rows = rows[rows["probe"].isin(list(probes))]
+    sums = (
+        rows.assign(value=rows[quantity] * rows["items"])
+        .groupby(["seed", "arm", "step", "half"])[["value", "items"]]
+        .sum()
+    )
+    return (sums["value"] / sums["items"]).rename("value").reset_index()
+
+
+def whole(rows: pd.DataFrame) -> pd.DataFrame:
+    """Both halves together: seed, arm, step, value."""
+    return rows.groupby(["seed", "arm", "step"])["value"].mean().reset_index()
+
+
+def dips(rows: pd.DataFrame) -> pd.DataFrame:
+    """seed, arm, depth, recovery, lost, step of every run: how far accuracy falls, how much comes back, what does not.
+
+    `depth` is the start less the value at the chosen step, `recovery` the end less that value, `lost` the start less
+    the end; the end is the mean of the last three measurements. `step` is the mean of the halves' steps.
+    """
+    found = []
+    for (seed, arm), run in rows.groupby(["seed", "arm"]):
+        wide = run.pivot(index="step", columns="half", values="value").sort_index()
+        parts = [_read(wide[chosen], wide[1 - chosen]) for chosen in (0, 1)]
+        found.append({"seed": seed, "arm": arm, **pd.DataFrame(parts).mean().to_dict()})
+    return pd.DataFrame(found, columns=["seed", "arm", "depth", "recovery", "lost", "step"])
+
+
+LAST = 3
+
+
+def _read(chooser: pd.Series, reader: pd.Series) -> dict[str, float]:
+    place = int(np.argmin(chooser.to_numpy()))
+    start, low, end = reader.iloc[0], reader.iloc[place], reader.iloc[-LAST:].mean()
+    return {"depth": start - low, "recovery": end - low, "lost": start - end, "step": float(chooser.index[place])}
+
+
+def areas(rows: pd.DataFrame) -> pd.DataFrame:
+    """seed, arm, value: mean shortfall below the start over the run, by the trapezium rule; a rise is none."""
+    found = []
+    for (seed, arm), run in whole(rows).groupby(["seed", "arm"]):
+        run = run.sort_values("step")
+        below = (run["value"].iloc[0] - run["value"]).clip(lower=0).to_numpy()
+        steps = run["step"].to_numpy(float)
+        found.append({"seed": seed, "arm": arm, "value": float(np.trapezoid(below, steps) / steps[-1])})
+    return pd.DataFrame(found, columns=["seed", "arm", "value"])
+
+
+def ends(rows: pd.DataFrame) -> pd.DataFrame:
+    """seed, arm, value: the mean of a run's last measurements, `LAST` of them."""
+    last = whole(rows).sort_values("step").groupby(["seed", "arm"])["value"]
+    return last.apply(lambda run: run.iloc[-LAST:].mean()).reset_index()

@@ -1,0 +1,157 @@
+"""What the figures of the chapter share: one look per arm and kind of fact, lines over training, words of captions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import pandas as pd
+from matplotlib.ticker import NullLocator
+
+from evolm.fragments import Fragment
+from evolm.panels import is_narrow, seeds_of
+from evolm.plotting import colour
+
+
+class Scale(Protocol):
+    """What figures need to know of a run's parameters."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def residual(self) -> float: ...
+    @property
+    def replay(self) -> float: ...
+    @property
+    def mix(self) -> float: ...
+    @property
+    def epochs(self) -> int: ...
+
+
+class Look(NamedTuple):
+    """How an arm is drawn: hue, marker, line style, its name in a legend and on an axis."""
+
+    shade: str
+    marker: str
+    line: Any
+    label: str
+    short: str
+
+
+DASHED, DOTTED, DASHDOT = (0, (5, 2.5)), (0, (1, 1.3)), (0, (6, 2, 1, 2))
+#: The same in every figure. Arms of different groups share hues and are never lines of one panel.
+STYLE = {
+    "baseline": Look("vermillion", "s", "-", "medical corpus as it is (baseline)", "baseline"),
+    "null": Look("grey", "X", DASHDOT, "control: more general text (null shift)", "null shift"),
+    "no general": Look("purple", "^", DOTTED, "control: no general text at all", "no general text"),
+    "replay": Look("orange", "P", DASHED, "general text replayed", "replay"),
+    "all": Look("blue", "o", "-", "all three strategies", "all three"),
+    "all, 40 %": Look("green", "D", DASHED, "all three, 40 % of the tokens", "all three, 40 %"),
+    "epochs": Look("sky", "v", "-", "several epochs", "epochs"),
+    "quality": Look("green", "v", "-", "quality filter", "quality"),
+    "mix": Look("purple", "v", "-", "mixture", "mix"),
+    "epochs + quality": Look("sky", "P", DASHED, "several epochs, quality filter", "epochs + quality"),
+    "epochs + mix": Look("sky", "X", DASHDOT, "several epochs, mixture", "epochs + mix"),
+    "quality + mix": Look("green", "X", DASHDOT, "quality filter, mixture", "quality + mix"),
+    "constant": Look("sky", "D", "-", "constant rate", "constant"),
+    "constant, null": Look("sky", "D", DASHDOT, "null shift, constant rate", "constant, null"),
+    "no warm-up": Look("blue", "D", "-", "no warm-up", "no warm-up"),
+    "no warm-up, null": Look("blue", "D", DASHDOT, "null shift, no warm-up", "no warm-up, null"),
+    "kept state": Look("green", "s", "-", "optimiser's state kept", "kept state"),
+    "kept state, null": Look("green", "s", DASHDOT, "null shift, optimiser's state kept", "kept state, null"),
+    "baseline, 40 %": Look("vermillion", "^", DASHED, "baseline, 40 % of the tokens", "baseline, 40 %"),
+    "baseline, cut": Look("vermillion", "v", DOTTED, "baseline, stopped at 40 %", "baseline, cut"),
+}
+#: Kinds of fact, by when they were taught: hue, marker, line, label, short.
+FACTS = {
+    "absent": Look("vermillion", "s", "-", "known, never read again", "known and never read again"),
+    "repeated": Look("orange", "P", "-", "known, read again", "known and read again"),
+    "new": Look("blue", "o", "-", "new", "new"),
+    "general lost": Look("purple", "^", "-", "general, never read again", "general and never read again"),
+    "general kept": Look("green", "D", "-", "general, read again", "general and read again"),
+    "sums": Look("grey", "X", "-", "sums", "sums"),
+}
+
+
+def arm_lines(axes: Any, rows: pd.DataFrame, arms: Sequence[str]) -> None:
+    """A line per arm of those that have rows; the first is on top, and first in the legend."""
+    for place, arm in enumerate(arms):
+        line(axes, rows[rows["arm"] == arm], STYLE[arm], zorder=3 + 0.9 * (1 - place / len(arms)))
+
+
+def line(axes: Any, rows: pd.DataFrame, shown: Look, **more: Any) -> None:
+    """Mean over seeds of `value` against `step`; the range over seeds as a band. Nothing where there are no rows."""
+    if rows.empty:
+        return
+    by = rows.groupby("step")["value"]
+    mean = by.mean()
+    if rows["seed"].nunique() > 1:
+        axes.fill_between(mean.index, by.min(), by.max(), color=colour(shown.shade), alpha=0.13, lw=0, zorder=2)
+    style = {"color": colour(shown.shade), "ls": shown.line, "lw": 1.9, "label": shown.label, "zorder": 3}
+    marks = {"marker": shown.marker, "ms": 4.5, "markevery": max(1, len(mean) // 6)}
+    axes.plot(mean.index, mean, **{**style, **marks, **more})
+
+
+def step_axis(axes: Any, steps: int, *, roomy: bool = False) -> None:
+    """A logarithmic axis of updates that has a place for 0: linear from 0 to 1. `roomy` ones get ticks near the end."""
+    axes.set_xscale("symlog", linthresh=1, linscale=0.35)
+    ticks = [
+        0,
+        *(tick for tick in (1, 10, 100, 1000, 10_000, 100_000) if tick < (0.6 if roomy else 0.3) * steps),
+        steps,
+    ]
+    axes.set_xticks(ticks, [f"{tick:,}".replace(",", " ") for tick in ticks])
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xlim(-0.08, 1.12 * steps)
+
+
+def one_above_two(panels: list[Any]) -> None:
+    """On a wide page the first of three panels gets a row of its own, the other two share one below it."""
+    if not is_narrow(panels[0]):
+        grid = panels[0].figure.add_gridspec(2, 2, height_ratios=[1.45, 1])
+        for axes, place in zip(panels, (grid[0, :], grid[1, 0], grid[1, 1]), strict=True):
+            axes.set_subplotspec(place)
+
+
+def seeds_in(rows: pd.DataFrame) -> str:
+    """The sentence of a caption on lines and bands, by the seeds that there are."""
+    return seeds_of(rows["seed"].nunique())
+
+
+def sentence(words: str) -> Fragment:
+    """What stands in the place of a figure whose numbers a record lacks."""
+    return Fragment(f"<p>{words}</p>", words)
+
+
+def percent(value: float) -> str:
+    """A share in words: 27 %."""
+    return f"{100 * value:.0f} %"
+
+
+def setting(share: float) -> str:
+    """A share that was set, with the digits that it needs: 0 %, 0.5 %, 20 %."""
+    return f"{100 * share:g} %"
+
+
+def in_points(value: float) -> str:
+    """A difference of shares in points: +27."""
+    rounded = f"{100 * value:+.0f}"
+    return "0" if rounded in ("+0", "-0") else rounded.replace("-", "−")
+
+
+def in_tenths(value: float) -> str:
+    """The same to a tenth of a point, where effects are small: +0.8."""
+    rounded = f"{100 * value:+.1f}"
+    return "0" if rounded in ("+0.0", "-0.0") else rounded.replace("-", "−")
+
+
+def size_in_points(value: float) -> str:
+    """A fall or a rise whose direction the sentence says: 27 points; 1 point."""
+    number = whole_points(value)
+    return f"{number} point{'' if number in ('1', '−1') else 's'}"
+
+
+def whole_points(value: float) -> str:
+    """The same without its unit: 27."""
+    rounded = f"{100 * value:.0f}"
+    return "0" if rounded == "-0" else rounded.replace("-", "−")
