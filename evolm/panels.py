@@ -6,13 +6,26 @@ A drawing gets one `Axes`, or a list of them (see `evolm.plotting`); these take 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from matplotlib.colors import LinearSegmentedColormap, TwoSlopeNorm
 
+from evolm.fragments import Fragment
 from evolm.theme import colour
+
+DASHED, DOTTED, DASHDOT = (0, (5, 2.5)), (0, (1, 1.3)), (0, (6, 2, 1, 2))
+
+
+class Look(NamedTuple):
+    """How an arm is drawn: hue, marker, line style, its name in a legend and on an axis."""
+
+    shade: str
+    marker: str
+    line: Any
+    label: str
+    short: str
 
 
 def each(panels: Any) -> list[Any]:
@@ -77,3 +90,19 @@ def seeds_of(seeds: int) -> str:
 def listed(items: Sequence[str]) -> str:
     """a, b and c."""
     return " and ".join(filter(None, [", ".join(items[:-1]), *items[-1:]]))
+
+
+def sentence(words: str) -> Fragment:
+    """What stands in the place of a figure whose numbers a record lacks."""
+    return Fragment(f"<p>{words}</p>", words)
+
+
+def percent(value: float) -> str:
+    """A share in words: 27 %."""
+    return f"{100 * value:.0f} %"
+
+
+def in_points(value: float, digits: int = 0) -> str:
+    """A difference of shares in points: +27, or to a tenth of one, where effects are small: +0.8."""
+    rounded = f"{100 * value:+.{digits}f}"
+    return "0" if not float(rounded) else rounded.replace("-", "−")

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure as Canvas
 
-from evolm import plotting
+from evolm import panels, plotting
 from evolm.findings.one_shot import arms, curves, figure_style, published
 from evolm.findings.one_shot import figures_ablation as ablations
 from evolm.findings.one_shot import figures_alignment as alignments
@@ -513,7 +513,7 @@ def test_controls_are_shown_on_the_examples_that_they_are_run_on() -> None:
 
 
 def test_differences_are_written_in_points() -> None:
-    assert [figure_style.in_points(value) for value in (0.274, -0.03, 0.004, -0.004)] == ["+27", "−3", "0", "0"]
+    assert [panels.in_points(value) for value in (0.274, -0.03, 0.004, -0.004)] == ["+27", "−3", "0", "0"]
     assert figure_style.points(0.274) == "+27 points"
 
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure as Canvas
 
-from evolm import plotting
+from evolm import panels, plotting
 from evolm.findings.stability_gap import arms, curves, experiment, figure_style
 from evolm.findings.stability_gap import figures_curves as over_time
 from evolm.findings.stability_gap import figures_gradients as slopes
@@ -325,7 +325,7 @@ def test_every_arm_of_the_experiment_has_a_look_of_its_own() -> None:
 
 
 def test_points_are_written_with_their_sign_or_without() -> None:
-    assert [figure_style.in_points(value) for value in (0.274, -0.03, 0.004, -0.004)] == ["+27", "−3", "0", "0"]
-    assert [figure_style.in_tenths(value) for value in (0.0074, -0.03, -0.0004)] == ["+0.7", "−3.0", "0"]
+    assert [panels.in_points(value) for value in (0.274, -0.03, 0.004, -0.004)] == ["+27", "−3", "0", "0"]
+    assert [panels.in_points(value, 1) for value in (0.0074, -0.03, -0.0004)] == ["+0.7", "−3.0", "0"]
     said = [figure_style.size_in_points(value) for value in (0.274, 0.01, -0.01, -0.001)]
     assert said == ["27 points", "1 point", "−1 point", "0 points"]

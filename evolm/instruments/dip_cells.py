@@ -7,6 +7,7 @@ boolean("True")                            True; None for what is neither right 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,18 +32,23 @@ def numbers(table: pd.DataFrame, column: str, place: str) -> pd.Series[float]:
 
 
 def json_rows(path: Path) -> list[dict[str, Any]]:
+    """The objects of a file of JSON lines."""
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise BadSeries(f"{path}, line {number}: this is not JSON ({error})") from None
+    for number, row in json_lines(path):
         if not isinstance(row, dict):
             raise BadSeries(f'{path}, line {number}: expected an object such as {{"step": 0, "accuracy": 0.43}}')
         rows.append(row)
     return rows
+
+
+def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """Number and value of every line that is not blank."""
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
+        if line.strip():
+            try:
+                yield number, json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise BadSeries(f"{path}, line {number}: this is not JSON ({error})") from None
 
 
 def boolean(value: object) -> bool | None:

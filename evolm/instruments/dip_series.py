@@ -9,7 +9,6 @@ token, given the prompt, is the model's. Every checkpoint must share the first o
 from __future__ import annotations
 
 import importlib
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ import pandas as pd
 import torch
 
 from evolm.instruments.causal_model import OpenModel, logits_room, open_model, same_vocabulary
-from evolm.instruments.dip_cells import BadSeries
+from evolm.instruments.dip_cells import BadSeries, json_lines
 from evolm.lm.memory import fitting
 
 #: Metrics of an lm_eval sample that say whether it was right, the first that is there is taken.
@@ -101,20 +100,13 @@ def read_probes(path: str) -> list[Probe]:
     """The probes of a JSONL file. Raises BadSeries with the line."""
     if not Path(path).is_file():
         raise BadSeries(f"there is no file of probes {path}; expected JSON lines with prompt, choices and answer")
-    probes = []
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8-sig").split("\n"), 1):
-        if line.strip():
-            probes.append(_probe(line, f"{path}, line {number}"))
+    probes = [_probe(row, f"{path}, line {number}") for number, row in json_lines(Path(path))]
     if not probes:
         raise BadSeries(f"{path} is empty; expected JSON lines with prompt, choices and answer")
     return probes
 
 
-def _probe(line: str, place: str) -> Probe:
-    try:
-        row: Any = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise BadSeries(f"{place}: this is not JSON ({error})") from None
+def _probe(row: Any, place: str) -> Probe:
     if not isinstance(row, dict) or not isinstance(row.get("prompt"), str):
         raise BadSeries(f'{place}: expected an object with "prompt" (a text), "choices" and "answer"')
     choices, answer = row.get("choices"), row.get("answer")

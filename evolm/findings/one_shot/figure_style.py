@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 
 from evolm.findings.one_shot.curves import per_seed
-from evolm.fragments import Fragment
-from evolm.panels import is_narrow
+from evolm.panels import DASHDOT, DASHED, DOTTED, Look, in_points, is_narrow
 from evolm.plotting import colour
 
 #: The base of every figure but the one that compares bases.
@@ -33,17 +32,6 @@ class Scale(Protocol):
     def optimiser(self) -> str: ...
 
 
-class Look(NamedTuple):
-    """How an arm is drawn: hue, marker, line style, its name in a legend and on an axis."""
-
-    shade: str
-    marker: str
-    line: Any
-    label: str
-    short: str
-
-
-DASHED, DOTTED, DASHDOT = (0, (5, 2.5)), (0, (1, 1.3)), (0, (6, 2, 1, 2))
 #: The same in every figure; arms that share a hue are never in one panel but as rows with their names.
 STYLE = {
     "base": Look("ink", "o", DOTTED, "base model", "base"),
@@ -160,22 +148,6 @@ def level_line(axes: Any, values: pd.Series, name: str) -> None:
     if len(values):
         shown = STYLE[name]
         axes.axhline(values.mean(), color=colour(shown.shade), ls=shown.line, lw=1.3, label=shown.label, zorder=1.5)
-
-
-def sentence(words: str) -> Fragment:
-    """What stands in the place of a figure whose numbers a record lacks."""
-    return Fragment(f"<p>{words}</p>", words)
-
-
-def percent(value: float) -> str:
-    """A share in words: 27 %."""
-    return f"{100 * value:.0f} %"
-
-
-def in_points(value: float) -> str:
-    """A difference of shares in points: +27."""
-    rounded = f"{100 * value:+.0f}"
-    return "0" if rounded in ("+0", "-0") else rounded.replace("-", "−")
 
 
 def points(value: float) -> str:

@@ -8,18 +8,9 @@ import pandas as pd
 
 from evolm.findings.one_shot import published
 from evolm.findings.one_shot.curves import Tables, final, gain
-from evolm.findings.one_shot.figure_style import (
-    CORE,
-    STYLE,
-    Scale,
-    in_points,
-    paper_rows,
-    point_rows,
-    sentence,
-    share_height,
-)
+from evolm.findings.one_shot.figure_style import CORE, STYLE, Scale, paper_rows, point_rows, share_height
 from evolm.fragments import Fragment
-from evolm.panels import is_narrow
+from evolm.panels import in_points, is_narrow, sentence
 from evolm.plotting import Figure, colour, figure
 
 #: Groups of rows; `one` on the variants' examples stands above the first.

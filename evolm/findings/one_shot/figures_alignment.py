@@ -8,19 +8,20 @@ import numpy as np
 import pandas as pd
 
 from evolm.findings.one_shot.curves import ABSENT, Tables, final, gain, heldout, per_seed, transfer
-from evolm.findings.one_shot.figure_style import (
-    BASES,
-    CORE,
-    KINDS,
-    STYLE,
-    Scale,
+from evolm.findings.one_shot.figure_style import BASES, CORE, KINDS, STYLE, Scale, points
+from evolm.fragments import Fragment
+from evolm.panels import (
+    below,
+    change_map,
+    each,
     in_points,
+    is_narrow,
+    listed,
+    outer_labels,
     percent,
-    points,
+    seeds_of,
     sentence,
 )
-from evolm.fragments import Fragment
-from evolm.panels import below, change_map, each, is_narrow, listed, outer_labels, seeds_of
 from evolm.plotting import Figure, colour, figure, plain_ticks
 
 #: Where the axis of success probabilities starts; what is lower is drawn there.

@@ -8,18 +8,8 @@ import pandas as pd
 
 from evolm.findings.one_shot import published
 from evolm.findings.one_shot.curves import Tables, best_checkpoint, final, gain, heldout
-from evolm.findings.one_shot.figure_style import (
-    CORE,
-    STYLE,
-    Scale,
-    in_points,
-    level,
-    paper_rows,
-    point_rows,
-    points,
-    share_height,
-)
-from evolm.panels import below, is_narrow, listed, seeds_of
+from evolm.findings.one_shot.figure_style import CORE, STYLE, Scale, level, paper_rows, point_rows, points, share_height
+from evolm.panels import below, in_points, is_narrow, listed, seeds_of
 from evolm.plotting import Figure, colour, figure
 
 #: Rows from the top: arms that are trained, then what the untrained base does when it is sampled otherwise.

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from evolm.findings.one_shot.curves import Tables, final, from_base, heldout, kept, per_seed
-from evolm.findings.one_shot.figure_style import CORE, KINDS, STYLE, Scale, in_points, level, line, percent
+from evolm.findings.one_shot.figure_style import CORE, KINDS, STYLE, Scale, level, line
 from evolm.findings.one_shot.readings import TURNED, turned
-from evolm.panels import below, is_narrow, listed, seeds_of
+from evolm.panels import below, in_points, is_narrow, listed, percent, seeds_of
 from evolm.plotting import Figure, colour, figure
 
 ARMS = ["imitate", "format", "full", "one"]

@@ -19,19 +19,9 @@ from evolm.findings.one_shot.curves import (
     saturated,
     training_reward,
 )
-from evolm.findings.one_shot.figure_style import (
-    CORE,
-    KINDS,
-    STYLE,
-    Scale,
-    level,
-    level_line,
-    line,
-    percent,
-    sentence,
-)
+from evolm.findings.one_shot.figure_style import CORE, KINDS, STYLE, Scale, level, level_line, line
 from evolm.fragments import Fragment
-from evolm.panels import below, each, listed, outer_labels, seeds_of
+from evolm.panels import below, each, listed, outer_labels, percent, seeds_of, sentence
 from evolm.plotting import Figure, colour, figure
 
 #: Arms of the curves, the main one last and so on top.

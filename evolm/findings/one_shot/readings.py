@@ -164,9 +164,10 @@ def made_of(tables: Tables, params: OneShotParams) -> str:
         value, low, high = table.loc[part, ["value", "low", "high"]]
         return f"{value:+.1%} [{low:+.1%}, {high:+.1%}]"
 
-    both = by_run(tables).groupby("seed")[[PARTS[1], PARTS[2]]].mean().sum(axis=1)
+    runs = by_run(tables)
+    both = runs.groupby("seed")[[PARTS[1], PARTS[2]]].mean().sum(axis=1)
     low, high = seed_interval(both.to_numpy(float), 0.95) if len(both) > 1 else (both.iloc[0], both.iloc[0])
-    kinds = curves.of_kind(tables, by_run(tables), "switch")[PARTS[0]].mean()
+    kinds = curves.of_kind(tables, runs, "switch")[PARTS[0]].mean()
     return (
         f"One example gains {found['value'].sum():+.1%} of pass@1 on average. **Elicitation** is {told(found, PARTS[0])}: the base as it was, "
         f"opening in the careful mode as often as the tuned model does; of telling examples alone it is {kinds:+.1%}. **Form** is "

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -120,7 +119,7 @@ def medical_text(world: FactWorld, kinds: Array, rng: np.random.Generator) -> Ar
     return tokens.reshape(len(kinds), SENTENCES * SENTENCE)
 
 
-def as_data(tokens: Array | Tensor, **more: Any) -> TokenData:
+def as_data(tokens: Array | Tensor) -> TokenData:
     """Rows to learn from: every token but the first is predicted."""
     rows = torch.as_tensor(tokens)
     mask = torch.ones_like(rows, dtype=torch.bool)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import pandas as pd
 from matplotlib.ticker import NullLocator
 
-from evolm.fragments import Fragment
-from evolm.panels import is_narrow, seeds_of
+from evolm.panels import DASHDOT, DASHED, DOTTED, Look, is_narrow, seeds_of
 from evolm.plotting import colour
 
 
@@ -28,17 +27,6 @@ class Scale(Protocol):
     def epochs(self) -> int: ...
 
 
-class Look(NamedTuple):
-    """How an arm is drawn: hue, marker, line style, its name in a legend and on an axis."""
-
-    shade: str
-    marker: str
-    line: Any
-    label: str
-    short: str
-
-
-DASHED, DOTTED, DASHDOT = (0, (5, 2.5)), (0, (1, 1.3)), (0, (6, 2, 1, 2))
 #: The same in every figure. Arms of different groups share hues and are never lines of one panel.
 STYLE = {
     "baseline": Look("vermillion", "s", "-", "medical corpus as it is (baseline)", "baseline"),
@@ -118,31 +106,9 @@ def seeds_in(rows: pd.DataFrame) -> str:
     return seeds_of(rows["seed"].nunique())
 
 
-def sentence(words: str) -> Fragment:
-    """What stands in the place of a figure whose numbers a record lacks."""
-    return Fragment(f"<p>{words}</p>", words)
-
-
-def percent(value: float) -> str:
-    """A share in words: 27 %."""
-    return f"{100 * value:.0f} %"
-
-
 def setting(share: float) -> str:
     """A share that was set, with the digits that it needs: 0 %, 0.5 %, 20 %."""
     return f"{100 * share:g} %"
-
-
-def in_points(value: float) -> str:
-    """A difference of shares in points: +27."""
-    rounded = f"{100 * value:+.0f}"
-    return "0" if rounded in ("+0", "-0") else rounded.replace("-", "−")
-
-
-def in_tenths(value: float) -> str:
-    """The same to a tenth of a point, where effects are small: +0.8."""
-    rounded = f"{100 * value:+.1f}"
-    return "0" if rounded in ("+0.0", "-0.0") else rounded.replace("-", "−")
 
 
 def size_in_points(value: float) -> str:

@@ -9,23 +9,19 @@ import pandas as pd
 from evolm.findings.stability_gap import curves
 from evolm.findings.stability_gap.curves import TASK, Tables
 from evolm.findings.stability_gap.figure_style import (
-    DASHED,
     FACTS,
     STYLE,
     Scale,
     arm_lines,
-    in_points,
     line,
     one_above_two,
-    percent,
     seeds_in,
-    sentence,
     setting,
     size_in_points,
     step_axis,
 )
 from evolm.fragments import Fragment
-from evolm.panels import below, is_narrow, listed
+from evolm.panels import DASHED, below, in_points, is_narrow, listed, percent, sentence
 from evolm.plotting import Figure, colour, figure, plain_ticks
 
 #: Arms of the curves, the main one first.

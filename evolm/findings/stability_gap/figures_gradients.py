@@ -8,9 +8,9 @@ import pandas as pd
 from matplotlib.ticker import NullFormatter
 
 from evolm.findings.stability_gap.curves import Tables
-from evolm.findings.stability_gap.figure_style import STYLE, Scale, arm_lines, seeds_in, sentence, step_axis
+from evolm.findings.stability_gap.figure_style import STYLE, Scale, arm_lines, seeds_in, step_axis
 from evolm.fragments import Fragment
-from evolm.panels import below, is_narrow, listed
+from evolm.panels import below, is_narrow, listed, sentence
 from evolm.plotting import Figure, colour, figure
 
 #: Arms shown, the main one first.

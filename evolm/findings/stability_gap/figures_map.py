@@ -12,18 +12,10 @@ from matplotlib.colors import LinearSegmentedColormap
 
 from evolm.findings.stability_gap import curves
 from evolm.findings.stability_gap.curves import TASK, UNSEEN, Tables
-from evolm.findings.stability_gap.figure_style import (
-    Scale,
-    in_tenths,
-    percent,
-    sentence,
-    setting,
-    size_in_points,
-    whole_points,
-)
+from evolm.findings.stability_gap.figure_style import Scale, setting, size_in_points, whole_points
 from evolm.fragments import Fragment
 from evolm.intervals import seed_interval
-from evolm.panels import is_narrow, listed, outer_labels
+from evolm.panels import in_points, is_narrow, listed, outer_labels, percent, sentence
 from evolm.plotting import Figure, colour, figure
 
 SWEPT = re.compile(r"residual ([\d.e+-]+), rate ([\d.e+-]+)")
@@ -197,8 +189,8 @@ def _main(rows: pd.DataFrame) -> str:
         within = ""
         if len(values) > 1:
             low, high = seed_interval(values)
-            within = f" ({in_tenths(float(low))} to {in_tenths(float(high))})"
-        parts.append(f"{name} {in_tenths(float(values.mean()))}{within}")
+            within = f" ({in_points(float(low), 1)} to {in_points(float(high), 1)})"
+        parts.append(f"{name} {in_points(float(values.mean()), 1)}{within}")
     return f"{listed(parts)} points"
 
 

@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer, decoders, pre_tokenizers
 from tokenizers.models import BPE
@@ -30,6 +29,7 @@ from tokenizers.trainers import BpeTrainer
 from transformers import PreTrainedTokenizerFast
 
 from evolm import paths
+from evolm.findings.stability_gap.corpora import as_data
 from evolm.lm.token_data import TokenData
 from evolm.lm.vocabulary import BOS, BOS_ID, EOS, EOS_ID, PAD, SEP, SPECIAL_TOKENS
 
@@ -150,10 +150,7 @@ def text_rows(domain: str, part: Part, length: int, source: str | None = None) -
     rows = len(stream) // length
     if length < 2 or not rows:
         raise ValueError(f"rows of {length} tokens from {len(stream)} tokens; expected 2 to {len(stream)}")
-    tokens = torch.from_numpy(stream[: rows * length].reshape(rows, length).copy())
-    mask = torch.ones_like(tokens, dtype=torch.bool)
-    mask[:, 0] = False
-    return TokenData(tokens, mask)
+    return as_data(stream[: rows * length].reshape(rows, length).copy())
 
 
 def _file(source: str, folder: Path | None) -> Path:
