@@ -13,11 +13,12 @@ import pytest
 from matplotlib.figure import Figure as Canvas
 
 from evolm import panels, plotting
-from evolm.findings.stability_gap import arms, curves, experiment, figure_style
+from evolm.findings.stability_gap import arms, curves, figure_style
 from evolm.findings.stability_gap import figures_curves as over_time
 from evolm.findings.stability_gap import figures_gradients as slopes
 from evolm.findings.stability_gap import figures_map as settings
 from evolm.findings.stability_gap.parameters import StabilityGapParams
+from evolm.findings.stability_gap.probes import measured_steps
 from evolm.fragments import Fragment
 from evolm.intervals import seed_interval
 from evolm.plotting import Figure, theme
@@ -46,7 +47,7 @@ def a_record(params: StabilityGapParams, only: tuple[str, ...] | None = None) ->
             rows["filter"].append({"seed": seed, "kind": kind, "corpus": corpus, "chosen": chosen})
         for number, (name, arm) in enumerate(arms.arms_of(params).items()):
             if only is None or name in only:
-                steps = [0, *experiment.measured_steps(round(params.steps * arm.share))]
+                steps = [0, *measured_steps(round(params.steps * arm.share), 0.15)]
                 for step in steps:
                     measure(rows, {"seed": seed, "arm": name, "step": step}, params.steps, 0.02 * number, rng)
     return {name: pd.DataFrame(found) for name, found in rows.items() if found}

@@ -58,7 +58,7 @@ def world(seed: int = SEED) -> FactWorld:
 
 @cache
 def library(documents: int = 600, seed: int = 1) -> Library:
-    return Library.of(world(), documents, seed)
+    return Library.of(world(), documents, 0.5, seed)
 
 
 def sentences(tokens: Array | torch.Tensor) -> list[str]:
@@ -468,10 +468,10 @@ def test_texts_are_functions_of_world_and_seed() -> None:
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
     assert not np.array_equal(first, general_text(world(SEED + 1), 30, 1))
-    books, copy = library(), Library.of(FactWorld(SEED), 600, 1)
+    books, copy = library(), Library.of(FactWorld(SEED), 600, 0.5, 1)
     for name in ("tokens", "kinds", "nats"):
         np.testing.assert_array_equal(getattr(copy, name), getattr(books, name))
-    assert not np.array_equal(Library.of(world(), 600, 2).tokens, books.tokens)
+    assert not np.array_equal(Library.of(world(), 600, 0.5, 2).tokens, books.tokens)
     recipe = Recipe(general=0.2)
     mixed = mixture(world(), books, recipe, 100, 1)
     assert mixed.hash == mixture(world(), copy, recipe, 100, 1).hash

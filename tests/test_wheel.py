@@ -39,6 +39,7 @@ TINY = {
         "problems": 20,
         "validation_problems": 20,
     },
+    "stability-gap": {"seeds": 1, "width": 16, "layers": 1, "pretrain_steps": 21, "steps": 20, "warmup": 2},
 }
 
 

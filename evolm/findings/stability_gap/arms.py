@@ -35,12 +35,14 @@ class Base(NamedTuple):
 class Arm:
     """One way to go on. `general` names the parameter that says how much of what is read is general text.
 
-    `share` of the steps, with data and schedule of its own or, if `cut`, the first part of the whole run. `rate` and
-    `residual`, where given, take the place of the parameters.
+    `diluted` good documents are mixed with medical filler until they state as much that is right as random ones do.
+    `share` of the steps, with data and schedule of its own or, if `cut`, the first part of the whole run. `rate`,
+    `residual` and `clean` (share of good documents in the corpus), where given, take the place of the parameters.
     """
 
     text: Literal["medical", "general"] = "medical"
     quality: bool = False
+    diluted: bool = False
     repeated: bool = False
     general: Literal["residual", "replay", "mix"] = "residual"
     share: float = 1.0
@@ -50,6 +52,7 @@ class Arm:
     kept_state: bool = False
     rate: float | None = None
     residual: float | None = None
+    clean: float | None = None
 
 
 BASELINE = Arm()
@@ -64,6 +67,7 @@ CORE = {
     "replay": Arm(general="replay"),
     "all": ALL,
     "all, 40 %": replace(ALL, share=SHORT),
+    "baseline, 40 %": Arm(share=SHORT),
 }
 #: The other corners of the factorial of strategies.
 FACTORIAL = {
@@ -82,18 +86,24 @@ CONFOUNDS = {
     "no warm-up, null": replace(NULL, warm=False),
     "kept state": Arm(kept_state=True),
     "kept state, null": replace(NULL, kept_state=True),
-    "baseline, 40 %": Arm(share=SHORT),
+    "quality, diluted": Arm(quality=True, diluted=True),
     "baseline, cut": Arm(share=SHORT, cut=True),
 }
 
 
 def swept(params: StabilityGapParams) -> dict[str, Arm]:
-    """The map of residual general text against peak learning rate; empty where a run does not draw it."""
-    return {
+    """Residual general text against peak learning rate, and corpora of other quality; empty where a run has no maps."""
+    over_rates = {
         f"residual {share:g}, rate {rate:g}": Arm(residual=share, rate=rate)
         for share in params.residuals
         for rate in params.rates
     }
+    corpora = {
+        f"{name}, clean {share:g}": replace(CORE[name], clean=share)
+        for share in params.cleans
+        for name in ("baseline", "all", "all, 40 %")
+    }
+    return {**over_rates, **corpora}
 
 
 def arms_of(params: StabilityGapParams) -> dict[str, Arm]:
@@ -126,7 +136,8 @@ def data_of(
     if arm.text == "general":
         return as_data(general_text(world, rows, seed + 3 * 10**6))
     general = getattr(params, arm.general) if arm.residual is None else arm.residual
-    recipe = Recipe(quality=arm.quality, epochs=params.epochs if arm.repeated else 1, general=general)
+    epochs = params.epochs if arm.repeated else 1
+    recipe = Recipe(quality=arm.quality, diluted=arm.diluted, epochs=epochs, general=general)
     return mixture(world, library, recipe, rows, seed)
 
 

@@ -1,13 +1,12 @@
 """What is read: general text, medical documents good and bad, and the subsets and mixtures of the strategies.
 
     text = general_text(world, 28_800, seed=1)                          # pre-training
-    library = Library.of(world, 12_000, seed=1)             # the medical corpus and the kind of each document
+    library = Library.of(world, 12_000, clean=0.5, seed=1)  # the medical corpus and the kind of each document
     rows = mixture(world, library, Recipe(quality=True, epochs=5, general=0.2), 6_000, seed=1)
 
-A document is a row of six sentences. Half of the medical documents are clean; `junk` ones are words in no order,
+A document is a row of six sentences. A share of the medical documents is clean; `junk` ones are words in no order,
 `wrong` ones state wrong values. The truth about quality is known here, but a strategy may only use what a filter can
-see: the perplexity under a trigram of clean reference text, as the paper ranks documents with KenLM (Guo et al. 2024,
-Sec. 4).
+see: the perplexity under a trigram of clean reference text, as the paper ranks documents with KenLM (Guo et al. 2024).
 """
 
 from __future__ import annotations
@@ -29,8 +28,10 @@ GENERAL = {
     "stated": 0.34, "asked": 0.22, "sums": 0.12, "filler": 0.14,
     "old stated": 0.05, "old asked": 0.06, "old in medical style": 0.04, "medical filler": 0.03,
 }  # fmt: skip
-#: Kind of medical document -> its share, and the share of a document's sentences that state a fact.
-KINDS = {"clean": 0.5, "junk": 0.35, "wrong": 0.15}
+KINDS = ("clean", "junk", "wrong")
+#: Share of the documents that are not clean which are words in no order.
+JUNK = 0.7
+#: Share of a document's sentences that state a fact.
 STATING = 0.6
 #: Clean documents that the quality filter is trained on; they are not in the corpus.
 REFERENCE = 400
@@ -45,14 +46,15 @@ class Library:
     nats: Array
 
     @classmethod
-    def of(cls, world: FactWorld, documents: int, seed: int) -> Library:
-        """`documents` drawn by the seed, ranked by a trigram of `REFERENCE` clean documents of another draw."""
+    def of(cls, world: FactWorld, documents: int, clean: float, seed: int) -> Library:
+        """`documents` drawn by the seed, a share of them `clean`, ranked by a trigram of other clean ones."""
         rng = np.random.default_rng([world.seed, seed, 2])
-        kinds = rng.choice(len(KINDS), p=list(KINDS.values()), size=documents)
+        shares = (clean, JUNK * (1 - clean), (1 - JUNK) * (1 - clean))
+        kinds = rng.choice(len(KINDS), p=shares, size=documents)
         tokens = medical_text(world, kinds, rng)
-        clean = medical_text(world, np.zeros(REFERENCE, np.int64), np.random.default_rng([world.seed, seed, 3]))
-        trigram = NGram.count(clean, vocab_size=world.vocab_size)
-        return cls(tokens, np.array(list(KINDS))[kinds], -trigram.logprobs(tokens).mean(1))
+        reference = medical_text(world, np.zeros(REFERENCE, np.int64), np.random.default_rng([world.seed, seed, 3]))
+        trigram = NGram.count(reference, vocab_size=world.vocab_size)
+        return cls(tokens, np.array(KINDS)[kinds], -trigram.logprobs(tokens).mean(1))
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,12 @@ class Recipe:
     """How a training set is made of the corpus.
 
     `quality`: the documents of lowest perplexity instead of random ones. `epochs`: passes over a set that much smaller.
-    `general`: share of documents replaced by general text.
+    `diluted`: some of the chosen documents are replaced by medical filler, so that as many clean ones are left as a
+    random choice has. `general`: share of documents replaced by general text.
     """
 
     quality: bool = False
+    diluted: bool = False
     epochs: int = 1
     general: float = 0.0
 
@@ -79,7 +83,15 @@ def mixture(world: FactWorld, library: Library, recipe: Recipe, rows: int, seed:
     if documents > len(library.tokens):
         raise ValueError(f"a corpus of {len(library.tokens)} documents is too small for {documents} of them")
     order = np.argsort(library.nats, kind="stable") if recipe.quality else rng.permutation(len(library.tokens))
-    tokens = library.tokens[order[:documents]]
+    chosen = order[:documents]
+    tokens = library.tokens[chosen]
+    if recipe.diluted:
+        clean = library.kinds == "clean"
+        spare = max(0.0, 1 - clean.mean() / max(clean[chosen].mean(), 1e-9))
+        filled = rng.permutation(documents)[: round(spare * documents)]
+        tokens[filled] = world.filled("medical", len(filled) * SENTENCES, rng).reshape(
+            len(filled), SENTENCES * SENTENCE
+        )
     replaced = rng.permutation(documents)[: round(recipe.general * documents)]
     tokens[replaced] = general_text(world, len(replaced), seed + 10**6, later=True)
     return as_data(tokens)
@@ -113,9 +125,9 @@ def medical_text(world: FactWorld, kinds: Array, rng: np.random.Generator) -> Ar
     """Medical documents (rows, 48) of the given kinds, numbers in the order of `KINDS`."""
     kind = np.repeat(kinds, SENTENCES)
     rows = len(kind)
-    stated = world.stated("medical", "medical", world.facts["taught"], rows, rng, kind == list(KINDS).index("wrong"))
+    stated = world.stated("medical", "medical", world.facts["taught"], rows, rng, kind == KINDS.index("wrong"))
     tokens = np.where((rng.random(rows) < STATING)[:, None], stated, world.filled("medical", rows, rng))
-    tokens = np.where((kind == list(KINDS).index("junk"))[:, None], world.junk(rows, rng), tokens)
+    tokens = np.where((kind == KINDS.index("junk"))[:, None], world.junk(rows, rng), tokens)
     return tokens.reshape(len(kinds), SENTENCES * SENTENCE)
 
 

@@ -16,13 +16,16 @@ Tables = dict[str, pd.DataFrame]
 TASK = ("absent", "repeated", "new")
 #: Questions about facts that pre-training taught and that nothing read later holds.
 UNSEEN = ("absent", "general lost")
-#: General ability: what general text asks, seen again or not, and sums.
-GENERAL = ("general kept", "general lost", "sums")
+#: General ability: what general text asks, seen again or not, and sums; and what of it later general text goes on with.
+ABILITIES = ("general kept", "general lost", "sums")
+KEPT = ("general kept", "sums")
+#: Statements, in general style, of facts that are asked for as well.
+STATEMENTS = ("absent, stated", "repeated, stated", "general lost, stated")
 
 
-def accuracy(tables: Tables, probes: Sequence[str], quantity: str = "accuracy") -> pd.DataFrame:
-    """A quantity of some probes as the mean over their items: seed, arm, step, half, value."""
-    rows = tables["curve"]
+def accuracy(tables: Tables, probes: Sequence[str], quantity: str = "accuracy", table: str = "curve") -> pd.DataFrame:
+    """A quantity of some probes, mean over items: seed, arm, step, half, value. No rows without the table."""
+    rows = tables.get(table, pd.DataFrame(columns=["seed", "arm", "step", "half", "probe", "items", quantity]))
     rows = rows[rows["probe"].isin(list(probes))]
     sums = (
         rows.assign(value=rows[quantity] * rows["items"])
@@ -30,6 +33,12 @@ def accuracy(tables: Tables, probes: Sequence[str], quantity: str = "accuracy") 
         .sum()
     )
     return (sums["value"] / sums["items"]).rename("value").reset_index()
+
+
+def abilities(tables: Tables, probes: Sequence[str], quantity: str = "accuracy") -> pd.DataFrame:
+    """The same as the mean over kinds of probe, however many items each has: there are far more sums than facts."""
+    parts = [accuracy(tables, [probe], quantity) for probe in probes]
+    return pd.concat(parts).groupby(["seed", "arm", "step", "half"])["value"].mean().reset_index()
 
 
 def whole(rows: pd.DataFrame) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """The experiment of the stability-gap chapter: base models, every way to continue them, and what is measured meanwhile.
 
 Tables: `curve`, accuracy on probes by half; `losses` on held-out text; `gradients` of both kinds of text; `filter`,
-what the quality filter lets through.
+what the quality filter lets through; and those of `text_experiment`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import pandas as pd
 from evolm.findings.stability_gap.arms import BETAS, DECAY, Arm, Base, arms_of, continued
 from evolm.findings.stability_gap.corpora import Library, as_data, general_text
 from evolm.findings.stability_gap.facts import FactWorld
-from evolm.findings.stability_gap.probes import Bench
+from evolm.findings.stability_gap.probes import Bench, measured_steps
+from evolm.findings.stability_gap.text_experiment import TEXT_ARMS, run_text
+from evolm.findings.stability_gap.text_world import text_hashes
 from evolm.lm.architecture import tiny_llama
 from evolm.lm.train import TrainSettings, train_on_tokens
 from evolm.unit import Unit
@@ -24,30 +26,40 @@ if TYPE_CHECKING:
 Tables = dict[str, pd.DataFrame]
 HEADS, INIT_STD = 4, 0.05
 #: Measured updates lie this far apart at most, as a share of the number done; the first ones one by one.
-SPACING = 0.15
+SPACING = 0.2
+#: An update on real text costs as much as so many documents of the synthetic world.
+TEXT_COST = 60
 #: Every how many measurements gradients are taken, too.
-GRADIENTS = 3
+GRADIENTS = 4
 
 
 def units(params: StabilityGapParams, device: str) -> list[Unit]:
-    """One per seed: its base model is trained once, and every arm starts from it."""
-    arms = arms_of(params)
-    cost = (
-        params.pretrain_steps * params.pretrain_batch
-        + sum(arm.share for arm in arms.values()) * params.steps * params.batch
-    )
-    return [Unit(name=f"seed={seed}", arguments={"seed": seed}, cost=cost) for seed in params.seed_list]
+    """One per seed and world: its base model is trained once, and every arm starts from it."""
+    steps = sum(arm.share for arm in arms_of(params).values()) * params.steps
+    costs = {"facts": params.pretrain_steps * params.pretrain_batch + steps * params.batch}
+    costs["text"] = TEXT_COST * (params.text_pretrain_steps + 2 * len(TEXT_ARMS) * params.text_steps)
+    seeds = {"facts": params.seed_list, "text": params.text_seed_list}
+    return [
+        Unit(name=f"{world}.seed={seed}", arguments={"world": world, "seed": seed}, cost=costs[world])
+        for world in seeds
+        for seed in seeds[world]
+    ]
 
 
 def run_unit(params: StabilityGapParams, unit: Unit, device: str) -> Tables:
     """Pre-train, continue in every arm, measure."""
     seed = unit.arguments["seed"]
+    if unit.arguments["world"] == "text":
+        return run_text(params, seed, device)
     world = FactWorld(seed)
     base = pretrained(params, world, seed, device)
-    library = Library.of(world, params.documents, seed)
+    arms = arms_of(params)
+    shares = dict.fromkeys((params.clean, *(arm.clean for arm in arms.values() if arm.clean is not None)))
+    libraries = {clean: Library.of(world, params.documents, clean, seed) for clean in shares}
     run = Run(seed, Bench(world, seed))
-    run.add("filter", filtered(params, library))
-    for name, arm in arms_of(params).items():
+    run.add("filter", filtered(params, libraries[params.clean]))
+    for name, arm in arms.items():
+        library = libraries[params.clean if arm.clean is None else arm.clean]
         run.follow(name, arm, params, base, world, library)
     return run.tables()
 
@@ -71,7 +83,7 @@ class Run:
         self, name: str, arm: Arm, params: StabilityGapParams, base: Base, world: FactWorld, library: Library
     ) -> None:
         """Continue in one arm; measure the base, the end, and steps evenly spaced on a logarithmic axis."""
-        steps = measured_steps(round(params.steps * arm.share))
+        steps = measured_steps(round(params.steps * arm.share), SPACING)
         self._measure(name, 0, base.model, True)
         for step, model in continued(arm, params, base, world, library, self.seed):
             if step in steps:
@@ -84,15 +96,6 @@ class Run:
         self.add("losses", self.bench.losses(model), **labels)
         if gradients:
             self.add("gradients", self.bench.gradients(model), **labels)
-
-
-def measured_steps(steps: int) -> list[int]:
-    """Updates after which to measure: 1, 2, 3 ... and then each `SPACING` later than the last, to the end."""
-    found, step = [], 1
-    while step < steps:
-        found.append(step)
-        step = max(step + 1, round(step * (1 + SPACING)))
-    return [*found, steps]
 
 
 def pretrained(params: StabilityGapParams, world: FactWorld, seed: int, device: str) -> Base:
@@ -111,7 +114,7 @@ def pretrained(params: StabilityGapParams, world: FactWorld, seed: int, device: 
     settings = TrainSettings(
         steps=params.pretrain_steps,
         batch_size=params.pretrain_batch,
-        lr=params.rate,
+        lr=params.pretrain_rate,
         warmup_steps=min(20, params.pretrain_steps - 1),
         schedule="cosine",
         betas=BETAS,
@@ -131,3 +134,8 @@ def filtered(params: StabilityGapParams, library: Library) -> pd.DataFrame:
         "chosen": best.value_counts(normalize=True),
     }
     return pd.DataFrame(shares).fillna(0.0).rename_axis("kind").reset_index()
+
+
+def key_data(params: StabilityGapParams) -> dict[str, str]:
+    """The real text where a run reads it."""
+    return text_hashes() if params.text_seeds else {}

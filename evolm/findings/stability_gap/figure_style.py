@@ -47,7 +47,8 @@ STYLE = {
     "no warm-up, null": Look("blue", "D", DASHDOT, "null shift, no warm-up", "no warm-up, null"),
     "kept state": Look("green", "s", "-", "optimiser's state kept", "kept state"),
     "kept state, null": Look("green", "s", DASHDOT, "null shift, optimiser's state kept", "kept state, null"),
-    "baseline, 40 %": Look("vermillion", "^", DASHED, "baseline, 40 % of the tokens", "baseline, 40 %"),
+    "quality, diluted": Look("green", "o", DOTTED, "quality filter, equal exposures", "quality, diluted"),
+    "baseline, 40 %": Look("sky", "v", DASHED, "baseline, 40 % of the tokens", "baseline, 40 %"),
     "baseline, cut": Look("vermillion", "v", DOTTED, "baseline, stopped at 40 %", "baseline, cut"),
 }
 #: Kinds of fact, by when they were taught: hue, marker, line, label, short.

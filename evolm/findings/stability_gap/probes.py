@@ -20,7 +20,7 @@ from evolm.findings.stability_gap.facts import FactWorld, Probe
 from evolm.lm.forward import decoder_for
 
 #: Held-out rows for losses and gradients, of each kind of text.
-HELD_OUT = 64
+HELD_OUT = 48
 
 
 class Bench:
@@ -42,7 +42,11 @@ class Bench:
         rng = np.random.default_rng([world.seed, seed, 5])
         self.halves = {name: rng.permutation(len(probe.answers)) % 2 for name, probe in self.probes.items()}
         clean = medical_text(world, np.zeros(HELD_OUT, np.int64), rng)
-        texts = {"general": general_text(world, HELD_OUT, seed + 2 * 10**6), "medical": clean}
+        texts = {
+            "general": general_text(world, HELD_OUT, seed + 2 * 10**6),
+            "medical": clean,
+            "general, later": general_text(world, HELD_OUT, seed + 4 * 10**6, later=True),
+        }
         self.texts = {name: torch.from_numpy(rows) for name, rows in texts.items()}
 
     @torch.no_grad()
@@ -60,16 +64,16 @@ class Bench:
 
     @torch.no_grad()
     def losses(self, model: PreTrainedModel) -> pd.DataFrame:
-        """text, nats: mean loss per token on held-out general and clean medical text."""
-        rows = [{"text": name, "nats": float(_loss(model, tokens))} for name, tokens in self.texts.items()]
+        """text, nats: mean loss per token on held-out general text, medical text, and general text of later kind."""
+        rows = [{"text": name, "nats": float(loss(model, tokens))} for name, tokens in self.texts.items()]
         return pd.DataFrame(rows)
 
     def gradients(self, model: PreTrainedModel) -> pd.DataFrame:
         """stability, plasticity, cosine: norms of the gradients of general and medical text, and how far they agree."""
         parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         flat = []
-        for tokens in self.texts.values():
-            gradient = torch.autograd.grad(_loss(model, tokens), parameters)
+        for name in ("general", "medical"):
+            gradient = torch.autograd.grad(loss(model, self.texts[name]), parameters)
             flat.append(torch.cat([part.flatten() for part in gradient]))
         general, medical = flat
         cosine = F.cosine_similarity(general, medical, dim=0)
@@ -88,7 +92,17 @@ def _scores(model: PreTrainedModel, probe: Probe) -> np.ndarray:
     return scores
 
 
-def _loss(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+def loss(model: PreTrainedModel, tokens: Tensor) -> Tensor:
+    """Mean loss over all tokens but the first of each row (rows, time), in nats."""
     tokens = tokens.to(model.device)
     logits = decoder_for(model).logits(tokens[:, :-1], 0)
     return F.cross_entropy(logits.flatten(0, 1).float(), tokens[:, 1:].flatten())
+
+
+def measured_steps(steps: int, spacing: float) -> list[int]:
+    """Updates after which to measure: 1, 2, 3 ... and then each a share `spacing` later than the last, to the end."""
+    found, step = [], 1
+    while step < steps:
+        found.append(step)
+        step = max(step + 1, round(step * (1 + spacing)))
+    return [*found, steps]

@@ -57,6 +57,12 @@ def text_folder() -> Path:
     return paths.resource("data") / "text"
 
 
+def text_hashes() -> dict[str, str]:
+    """File -> SHA-256 of every corpus and of the tokenizer."""
+    files = [_file(source, None) for sources in DOMAINS.values() for source in sources]
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in (*files, text_folder() / TOKENIZER)}
+
+
 def write_documents(documents: Iterable[Document], source: str, folder: Path) -> Path:
     """Write a source's file in `folder`: one JSON object a line, xz-compressed."""
     lines = "".join(json.dumps(asdict(document), ensure_ascii=False) + "\n" for document in documents)
