@@ -534,14 +534,8 @@ def test_flat_noisy_curves_seldom_reproduce_the_dip() -> None:
 
 # --- records that lack something ------------------------------------------------------------------------------
 
-NO_TABLES: list[Any] = [
-    pytest.param(name, marks=pytest.mark.xfail(raises=KeyError, strict=True, reason="asks for losses unseen"))
-    if name == "meanwhile" else name
-    for name in sorted({claim.measure for claim in FINDING.claims})
-]  # fmt: skip
 
-
-@pytest.mark.parametrize("measure", NO_TABLES)
+@pytest.mark.parametrize("measure", sorted({claim.measure for claim in FINDING.claims}))
 def test_a_record_without_tables_has_no_evidence(measure: str) -> None:
     assert getattr(estimands, measure)({}, PARAMS).empty
 
@@ -551,13 +545,9 @@ def test_tables_without_rows_are_no_evidence(measure: str) -> None:
     assert getattr(estimands, measure)({name: rows[:0] for name, rows in as_claimed().items()}, PARAMS).empty
 
 
-def pairs_of_claims_and_arms() -> list[Any]:
+def pairs_of_claims_and_arms() -> list[tuple[str, str]]:
     """Every claim without its arm, and without each of its controls."""
-    known = [(claim.name, arm) for claim in FINDING.claims for arm in arms_of(claim)]
-    crash = pytest.mark.xfail(raises=KeyError, strict=True, reason="asks for the baseline's step in every seed")
-    return [
-        pytest.param(*pair, marks=crash) if pair == ("loss-falls-meanwhile", "baseline") else pair for pair in known
-    ]
+    return [(claim.name, arm) for claim in FINDING.claims for arm in arms_of(claim)]
 
 
 @pytest.mark.parametrize(("claim", "absent"), pairs_of_claims_and_arms())
@@ -716,27 +706,15 @@ def test_one_quality_alone_is_said_in_a_sentence() -> None:
     assert "nan" not in shown.html
 
 
-@pytest.mark.xfail(raises=ValueError, strict=True, reason="nothing to concatenate")
 def test_a_record_without_curves_says_so_in_place_of_the_figure_over_corpora() -> None:
     assert isinstance(figures_corpora.quality({}, PARAMS), Fragment)
 
 
-@pytest.mark.xfail(raises=KeyError, strict=True, reason="means[arm, share] of an arm that is not there")
 @pytest.mark.parametrize("absent", ["all, 40 %, clean 0.1", "all, clean 0.8"])
 def test_the_figure_over_corpora_copes_with_an_absent_arm(absent: str) -> None:
     rows = corpora()["curve"]
     shown = figures_corpora.quality({"curve": rows[rows["arm"] != absent]}, PARAMS)
     assert "nan" not in shown.html
-
-
-@pytest.mark.xfail(raises=(ParameterError, pd.errors.InvalidIndexError), strict=True, reason="two baselines of a seed")
-def test_further_corpora_of_the_quality_that_there_is_already_are_no_second_baseline() -> None:
-    params = resolved("cpu", cleans=(0.5, 0.8))
-    tables = corpora()
-    rows = tables["curve"]
-    doubled = rows[rows["arm"].isin(["baseline", *figures_corpora.ARMS])]
-    tables["curve"] = pd.concat([rows, doubled.assign(arm=doubled["arm"] + ", clean 0.5")])
-    assert isinstance(figures_corpora.quality(tables, params), Figure)
 
 
 # --- parameters -----------------------------------------------------------------------------------------------
@@ -758,6 +736,9 @@ def test_further_corpora_of_the_quality_that_there_is_already_are_no_second_base
         ({"clean": 0.0}, ["clean"]),
         ({"clean": 1.0}, ["clean"]),
         ({"cleans": (1.0,)}, ["cleans"]),
+        ({"cleans": (0.5, 0.8)}, ["cleans", "clean = 0.5"]),
+        ({"cleans": (0.0,)}, ["cleans", "above 0"]),
+        ({"text_seeds": 1, "warmup": 60, "text_steps": 40}, ["warmup = 60", "text_steps = 40"]),
         ({"rates": (0.0,), "residuals": (0.1,)}, ["rates"]),
         ({"epochs": 1}, ["epochs"]),
         ({"text_probes": 401}, ["text_probes"]),
@@ -771,7 +752,6 @@ def test_parameters_that_do_not_go_together_are_refused_by_name(overrides: dict[
     assert "Traceback" not in str(refused.value)
 
 
-@pytest.mark.xfail(strict=True, reason="refused only by the architecture, once the unit of real text begins")
 @pytest.mark.parametrize("width", [18, 100])
 def test_a_width_of_real_text_that_four_heads_cannot_have_is_refused(width: int) -> None:
     with pytest.raises(ParameterError, match="text_width"):

@@ -199,7 +199,9 @@ def test_groups_and_maps_choose_the_arms() -> None:
     assert list(arms.arms_of(parameters(groups=("core", "factorial", "confounds")))) == list(EVERY)
     mapped = arms.arms_of(parameters(residuals=(0.0, 0.5), rates=(1e-3, 2e-3)))
     assert set(mapped) - set(CORE) == {
-        f"residual {share}, rate {rate}" for share in ("0", "0.5") for rate in ("0.001", "0.002")
+        *(f"residual {share}, rate {rate}" for share in ("0", "0.5") for rate in ("0.001", "0.002")),
+        "null, rate 0.001",
+        "null, rate 0.002",
     }
     for name, arm in mapped.items():
         if name not in CORE:

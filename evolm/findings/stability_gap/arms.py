@@ -92,18 +92,19 @@ CONFOUNDS = {
 
 
 def swept(params: StabilityGapParams) -> dict[str, Arm]:
-    """Residual general text against peak learning rate, and corpora of other quality; empty where a run has no maps."""
+    """General text against learning rate, the null shift at each, and corpora of other quality; empty without maps."""
     over_rates = {
         f"residual {share:g}, rate {rate:g}": Arm(residual=share, rate=rate)
         for share in params.residuals
         for rate in params.rates
     }
+    nulls = {f"null, rate {rate:g}": replace(NULL, rate=rate) for rate in params.rates}
     corpora = {
         f"{name}, clean {share:g}": replace(CORE[name], clean=share)
         for share in params.cleans
         for name in ("baseline", "all", "all, 40 %")
     }
-    return {**over_rates, **corpora}
+    return {**over_rates, **nulls, **corpora}
 
 
 def arms_of(params: StabilityGapParams) -> dict[str, Arm]:

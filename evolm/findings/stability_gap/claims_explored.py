@@ -27,6 +27,12 @@ def _needs(group: str) -> Callable[[StabilityGapParams], str | None]:
     return lambda params: None if group in params.groups else f"needs {group} in groups"
 
 
+def _needs_rates(*rates: float) -> Callable[[StabilityGapParams], str | None]:
+    return lambda params: (
+        None if {*rates} <= {*params.rates} and {0.0, 0.05} <= {*params.residuals} else f"needs {rates[0]:g} in rates"
+    )
+
+
 def _needs_text(params: StabilityGapParams) -> str | None:
     return None if params.text_seeds else "needs text_seeds above 0"
 
@@ -101,6 +107,39 @@ ACCOUNT = (
         controls={"no general": NO_GENERAL + ": the account predicts no recovery"},
         scope=WORLD + "; all questions about medical facts, new ones among them",
         core=False,
+    ),
+    Claim(
+        name="dips-at-pre-training-rate",
+        statement="At the peak learning rate of pre-training accuracy on the domain's own task falls before it rises.",
+        paper="re-warms to 3e-4 (1.1 billion parameters) or 3e-5 (3 billion), whichever served; no other rate is shown to dip",
+        asks="us",
+        kind="superiority",
+        measure="dip_at_peak",
+        estimand=DEPTH,
+        unit=UNIT,
+        delta=0.01,
+        arm="residual 0.05, rate 0.002",
+        controls={"null, rate 0.002": "more general text under the same rate"},
+        scope=WORLD
+        + "; added after twelve seeds had shown little of a dip at the rate that ends best, before these seeds",
+        core=False,
+        cannot_speak=_needs_rates(2e-3),
+    ),
+    Claim(
+        name="general-text-restores",
+        statement="At twice that rate the domain's task rises again only where a little general text is left.",
+        paper="its account: recovery awaits the gradient of general text",
+        asks="us",
+        kind="superiority",
+        measure="recovery_above",
+        estimand=RISE,
+        unit=UNIT,
+        delta=0.05,
+        arm="residual 0.05, rate 0.004",
+        controls={"residual 0, rate 0.004": NO_GENERAL},
+        scope=WORLD + "; added before these seeds, on what development seeds had shown",
+        core=False,
+        cannot_speak=_needs_rates(4e-3),
     ),
     Claim(
         name="loss-falls-meanwhile",

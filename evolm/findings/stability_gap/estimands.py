@@ -114,6 +114,22 @@ def spared(tables: Tables, params: StabilityGapParams) -> pd.DataFrame:
     return chosen(curves.dips(curves.abilities(tables, KEPT)), "lost", "replay", "no general")
 
 
+PEAK = (2e-3, 4e-3)
+#: The arms of the map at the peak rate of pre-training, and at twice that.
+AT_PEAK, NULL_AT_PEAK = f"residual 0.05, rate {PEAK[0]:g}", f"null, rate {PEAK[0]:g}"
+ABOVE, ABOVE_WITHOUT = f"residual 0.05, rate {PEAK[1]:g}", f"residual 0, rate {PEAK[1]:g}"
+
+
+def dip_at_peak(tables: Tables, params: StabilityGapParams) -> pd.DataFrame:
+    """Depth of the task's dip at the peak rate of pre-training, and of the null shift's at that rate."""
+    return chosen(curves.dips(curves.accuracy(tables, TASK)), "depth", AT_PEAK, NULL_AT_PEAK)
+
+
+def recovery_above(tables: Tables, params: StabilityGapParams) -> pd.DataFrame:
+    """How far the task rises from its lowest point at twice that rate, with a little general text and with none."""
+    return chosen(curves.dips(curves.accuracy(tables, TASK)), "recovery", ABOVE, ABOVE_WITHOUT)
+
+
 # --- what else could make it -----------------------------------------------------------------------------------
 
 

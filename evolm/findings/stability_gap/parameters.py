@@ -108,10 +108,10 @@ PRESETS = {
         cpu_seconds=1150,
     ),
     "gpu": Preset(
-        description="10 further worlds: factorial of the strategies, confounds, maps of general text, learning "
+        description="8 further worlds: factorial of the strategies, confounds, maps of general text, learning "
         "rate and quality of the corpus; real text with a base below its trigram",
         overrides={
-            "seeds": 10,
+            "seeds": 8,
             "first_seed": 2000,
             "groups": ("core", "factorial", "confounds"),
             "residuals": (0.0, 0.02, 0.05, 0.2),
