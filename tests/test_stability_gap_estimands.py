@@ -112,7 +112,7 @@ def found(frame: pd.DataFrame) -> dict[tuple[int, str], float]:
 # --- every estimand against a planted truth --------------------------------------------------------------------
 
 SEEDS = (3, 4, 7)
-EVERY_ARM = (*arms.CORE, *arms.FACTORIAL, *arms.CONFOUNDS)
+EVERY_ARM = (*arms.CORE, *arms.FACTORIAL, *arms.CONFOUNDS, *arms.swept(PARAMS))
 TEXT_ARMS = ("baseline", "null", "replay", "low rate")
 
 
@@ -151,6 +151,8 @@ LEVELS: dict[str, tuple[Sequence[str], bool, str, tuple[str, str]]] = {
     "annealing": (TASK, False, "recovery", ("baseline", "constant")),
     "fresh_state": (TASK, False, "depth", ("baseline", "kept state")),
     "warming_up": (TASK, False, "depth", ("no warm-up", "baseline")),
+    "dip_at_peak": (TASK, False, "depth", ("residual 0.05, rate 0.002", "null, rate 0.002")),
+    "recovery_above": (TASK, False, "recovery", ("residual 0.05, rate 0.004", "residual 0, rate 0.004")),
     "text_dip": (("medical",), False, "depth", ("baseline", "null")),
     "text_forgetting": (("general",), False, "lost", ("replay", "baseline")),
 }
@@ -342,6 +344,10 @@ def task(*, shallower: float = 0.0, higher: float = 0.0) -> dict[str, tuple[floa
 
 
 EFFECT: Plan = {
+    "residual 0.05, rate 0.002": task(),
+    "null, rate 0.002": STANDING,
+    "residual 0.05, rate 0.004": task(),
+    "residual 0, rate 0.004": STANDING,
     "baseline": {**TASK_AS_IT_IS, **KNOWN, **STATED},
     "null": {**STANDING, "general kept": (1.0, 0.8, 1.0), "general lost": (1.0, 0.8, 0.9), "sums": (0.9, 0.8, 0.9)},
     "no general": {"absent": (1.0, 0.4, 0.4), "repeated": (1.0, 0.6, 0.6), "new": (0.1, 0.02, 0.1), **FORGOTTEN},
@@ -570,6 +576,7 @@ def core_alone() -> Tables:
 
 NEEDS = {
     "epochs-shrink-the-dip": "factorial", "quality-shrinks-the-dip": "factorial", "mix-shrinks-the-dip": "factorial",
+    "dips-at-pre-training-rate": "rates", "general-text-restores": "rates",
     "quality-beyond-exposures": "confounds", "recovery-is-annealing": "confounds", "fresh-state-deepens": "confounds",
     "warm-up-softens": "confounds", "text-dips": "text_seeds", "text-loss-falls": "text_seeds",
     "text-replay-prevents-forgetting": "text_seeds",

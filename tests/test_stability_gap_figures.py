@@ -204,9 +204,9 @@ def test_the_map_reads_share_and_rate_from_the_names_that_the_experiment_gives()
     dips = pd.DataFrame({"seed": 0, "arm": [*names, "baseline"], "depth": [*range(len(names)), 99]})
     dips = pd.concat([dips, dips.assign(seed=1, depth=dips["depth"] + 2)])
     grid = settings.swept(dips, "depth")
-    assert [float(share) for share in grid.index] == list(PARAMS.residuals)
+    assert [float(share) for share in grid.index] == [*PARAMS.residuals, settings.NULL_SHARE]
     assert [float(rate) for rate in grid.columns] == sorted(PARAMS.rates)
-    assert grid.to_numpy().ravel().tolist() == [1, 2, 3, 4, 5, 6]  # the mean of n and n + 2
+    assert grid.to_numpy().ravel().tolist() == [1, 2, 3, 4, 5, 6, 7, 8]  # the mean of n and n + 2; the null shift last
 
 
 def test_facts_are_means_over_items_of_one_arm() -> None:
@@ -275,14 +275,18 @@ def test_questions_and_statements_of_the_same_facts_share_a_hue(monkeypatch: pyt
 
 
 def test_cells_of_the_map_hold_points_and_the_caption_their_range(monkeypatch: pytest.MonkeyPatch) -> None:
-    falls = {"residual 0, rate 0.001": [0.8, 0.3, 0.3, 0.3, 0.3], "residual 0.1, rate 0.002": [0.8, 0.6, 0.7, 0.7, 0.7]}
+    falls = {
+        "residual 0, rate 0.001": [0.8, 0.3, 0.3, 0.3, 0.3],
+        "residual 0.1, rate 0.002": [0.8, 0.6, 0.7, 0.7, 0.7],
+        "null, rate 0.002": [0.8, 0.75, 0.8, 0.8, 0.8],
+    }
     panels, caption = drawn(lambda: settings.residual_map({"curve": runs(falls)}, PARAMS), monkeypatch)
     texts = [[(text.get_position(), text.get_text()) for text in axes.texts] for axes in panels]
-    assert texts[0] == texts[1] == [((0.5, 0.5), "50"), ((1.5, 1.5), "20")]
-    assert texts[2] == [((0.5, 0.5), "0"), ((1.5, 1.5), "10")]
-    assert [label.get_text() for label in panels[0].get_yticklabels()] == ["0 %", "10 %"]
+    lost, regained = [((0.5, 0.5), "50"), ((1.5, 1.5), "20")], [((0.5, 0.5), "0"), ((1.5, 1.5), "10")]
+    assert texts == [[*lost, ((1.5, 2.5), "5")], [*regained, ((1.5, 2.5), "5")], lost, regained]
+    assert [label.get_text() for label in panels[0].get_yticklabels()] == ["0 %", "10 %", "null shift"]
     assert [label.get_text() for label in panels[0].get_xticklabels()] == ["1", "2"]
-    assert "20 points (10 % general text, rate 0.002) to 50 points (0 % general text, rate 0.001)" in caption
+    assert "5 points (null shift, rate 0.002) to 50 points (0 % general text, rate 0.001) are lost" in caption
 
 
 def test_rows_of_the_factorial_hold_means_and_intervals_in_points(monkeypatch: pytest.MonkeyPatch) -> None:

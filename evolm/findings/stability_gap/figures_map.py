@@ -12,13 +12,15 @@ from matplotlib.colors import LinearSegmentedColormap
 
 from evolm.findings.stability_gap import curves
 from evolm.findings.stability_gap.curves import TASK, UNSEEN, Tables
-from evolm.findings.stability_gap.figure_style import Scale, setting, size_in_points, whole_points
+from evolm.findings.stability_gap.figure_style import Scale, setting, size_in_points, two_by_two, whole_points
 from evolm.fragments import Fragment
 from evolm.intervals import seed_interval
-from evolm.panels import in_points, is_narrow, listed, outer_labels, percent, sentence
+from evolm.panels import in_points, is_narrow, listed, percent, sentence
 from evolm.plotting import Figure, colour, figure
 
-SWEPT = re.compile(r"residual ([\d.e+-]+), rate ([\d.e+-]+)")
+SWEPT = re.compile(r"(?:residual ([\d.e+-]+)|null), rate ([\d.e+-]+)")
+#: The row of the null shift in a map: all that it reads is general text.
+NULL_SHARE = 1.0
 FACTORS = ("quality", "epochs", "mix")
 #: Arm -> which factors it uses.
 CORNERS: dict[str, tuple[str, ...]] = {
@@ -30,49 +32,54 @@ EFFECTS = [terms for size in (1, 2, 3) for terms in combinations(FACTORS, size)]
 
 
 def swept(dips: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Mean over seeds of a column of `dips` by residual share (rows) and rate (columns); empty without swept arms."""
+    """Mean over seeds of a column of `dips` by share of general text (rows) and rate (columns); empty without a map."""
     parts = dips["arm"].str.extract(SWEPT).astype(float)
-    rows = dips.assign(residual=parts[0], rate=parts[1]).dropna(subset=["residual"])
+    rows = dips.assign(residual=parts[0].fillna(NULL_SHARE), rate=parts[1]).dropna(subset=["rate"])
     return rows.pivot_table(index="residual", columns="rate", values=column, aggfunc="mean")
 
 
 def residual_map(tables: Tables, params: Scale) -> Figure | Fragment:
     """Depth and recovery over the share of general text and the peak learning rate."""
     task, unseen = (curves.dips(curves.accuracy(tables, probes)) for probes in (TASK, UNSEEN))
+    unseen = unseen.assign(arm=unseen["arm"].where(~unseen["arm"].str.startswith("null")))  # it reads those facts again
     grids = {
-        "points lost\nall medical questions": swept(task, "depth"),
-        "points lost\nfacts never read again": swept(unseen, "depth"),
-        "points regained\nfacts never read again": swept(unseen, "recovery"),
+        "all medical questions: lost": swept(task, "depth"),
+        "all medical questions: regained": swept(task, "recovery"),
+        "facts never read again: lost": swept(unseen, "depth"),
+        "facts never read again: regained": swept(unseen, "recovery"),
     }
-    depth, deeper, recovery = grids.values()
+    depth, rise, deeper, recovery = (grid.reindex(swept(task, "depth").index) for grid in grids.values())
     if depth.empty:
         return sentence(
             "This record holds no arms that vary the share of general text and the learning rate together; a run with "
             "residuals and rates has the map of depth and recovery over both."
         )
     seeds = task.loc[task["arm"].str.fullmatch(SWEPT), "seed"].nunique()
-    top = max(float(np.nanmax(grid.to_numpy(float))) for grid in grids.values())
+    top = max(float(np.nanmax(grid.to_numpy(float))) for grid in (depth, rise, deeper, recovery))
 
     def draw(panels: list[Any]) -> None:
-        for axes, (title, grid) in zip(panels, grids.items(), strict=True):
-            _cells(axes, grid, "blue" if grid is recovery else "vermillion", max(top, 0.01))
+        two_by_two(panels)
+        for axes, title, grid in zip(panels, grids, (depth, rise, deeper, recovery), strict=True):
+            _cells(axes, grid, "blue" if "regained" in title else "vermillion", max(top, 0.01))
             axes.set_title(title, fontsize=10.5)
-        outer_labels(panels, "peak learning rate, 10⁻³", "general text")
+            axes.set_ylabel("general text" if is_narrow(axes) or axes in panels[::2] else "")
+            axes.set_xlabel("peak learning rate, 10⁻³" if is_narrow(axes) or axes in panels[2:] else "")
 
     said = (
-        f"Lost are {_range(depth)} of all medical questions and {_range(deeper)} of those about facts never read again; of "
-        f"these {_range(recovery)} come back."
+        f"Of all medical questions {_range(depth)} are lost and {_range(rise)} regained; of those about facts never read again "
+        f"{_range(deeper)} are lost and {_range(recovery)} regained."
     )
     return figure(
         draw,
         name="stability-gap-map",
         panels=len(grids),
-        size=(7.8, 1.5 + 0.42 * len(depth)),
-        narrow_height=3 * (1.2 + 0.36 * len(depth)),
-        alt="Three maps over the share of general text and the learning rate: depth of the dip in the domain's task, depth "
-        f"and recovery for facts never read again. {said}",
+        size=(7.8, 2 * (1.2 + 0.36 * len(depth))),
+        narrow_height=4 * (1.2 + 0.36 * len(depth)),
+        alt="Four maps over the share of general text and the learning rate: points lost and regained in the domain's task, and "
+        f"in facts never read again. {said}",
         caption="Points lost from the start to the lowest step, and regained from there to the end, by the share of general "
-        "text among the documents and by the peak learning rate; one scale of shades for all three. Facts never read again "
+        "text among the documents and by the peak learning rate; one scale of shades for all. The null shift reads general text "
+        "alone, the facts of the lower row among it, so it has no place there. Facts never read again "
         "were in pre-training and are in no later text. The lowest step is found on one half of the items and read on the "
         f"other. {said} {'One seed.' if seeds == 1 else f'Means over {seeds} seeds.'}",
     )
@@ -89,7 +96,11 @@ def _cells(axes: Any, grid: pd.DataFrame, hue: str, top: float) -> None:
             axes.text(j + 0.5, i + 0.5, whole_points(value), ha="center", va="center", fontsize=10, color=ink)
     axes.grid(False)
     axes.set_xticks(np.arange(len(grid.columns)) + 0.5, [f"{1000 * rate:g}" for rate in grid.columns])
-    axes.set_yticks(np.arange(len(grid)) + 0.5, [setting(share) for share in grid.index])
+    axes.set_yticks(np.arange(len(grid)) + 0.5, [_row(share) for share in grid.index])
+
+
+def _row(share: float) -> str:
+    return "null shift" if share == NULL_SHARE else setting(share)
 
 
 def _range(grid: pd.DataFrame) -> str:
@@ -98,7 +109,9 @@ def _range(grid: pd.DataFrame) -> str:
     parts = []
     for place in (np.nanargmin(values), np.nanargmax(values)):
         i, j = divmod(int(place), values.shape[1])
-        where = f"{setting(grid.index[i])} general text, rate {grid.columns[j]:g}"
+        share = grid.index[i]
+        named = "null shift" if share == NULL_SHARE else f"{setting(share)} general text"
+        where = f"{named}, rate {grid.columns[j]:g}"
         parts.append(f"{size_in_points(values[i, j])} ({where})")
     return " to ".join(parts)
 

@@ -8,7 +8,7 @@ import pandas as pd
 
 from evolm.findings.stability_gap import curves
 from evolm.findings.stability_gap.curves import Tables
-from evolm.findings.stability_gap.figure_style import line, seeds_in, size_in_points, step_axis
+from evolm.findings.stability_gap.figure_style import line, seeds_in, size_in_points, step_axis, two_by_two
 from evolm.fragments import Fragment
 from evolm.panels import DASHDOT, DASHED, DOTTED, Look, below, is_narrow, percent, sentence
 from evolm.plotting import Figure, colour, figure
@@ -61,7 +61,7 @@ def text_curves(tables: Tables, params: TextScale) -> Figure | Fragment:
     panes += [(f"loss, {text} text", text_losses(tables, text), trigram["nats"][text]) for text in TEXTS]
 
     def draw(panels: list[Any]) -> None:
-        _two_by_two(panels)
+        two_by_two(panels)
         for axes, (title, rows, level) in zip(panels, panes, strict=True):
             start = rows.loc[rows["step"] == 0, "value"].mean()
             axes.axhline(start, color=colour("muted"), lw=1, label="base model", zorder=1)
@@ -105,14 +105,6 @@ def _lacking() -> Fragment:
         "This record holds no measurements on real text; a run with text_seeds of 1 or more has cloze accuracy and loss of "
         "both domains over training."
     )
-
-
-def _two_by_two(panels: list[Any]) -> None:
-    """On a wide page two rows of two panels; on a phone they stay one above the other."""
-    if not is_narrow(panels[0]):
-        grid = panels[0].figure.add_gridspec(2, 2)
-        for place, axes in enumerate(panels):
-            axes.set_subplotspec(grid[place // 2, place % 2])
 
 
 def _same_scale(panels: list[Any]) -> None:

@@ -105,7 +105,7 @@ PRESETS = {
     "cpu": Preset(
         description="core claims and their controls on 12 worlds of facts",
         overrides={"seeds": 12},
-        cpu_seconds=1150,
+        cpu_seconds=1170,
     ),
     "gpu": Preset(
         description="8 further worlds: factorial of the strategies, confounds, maps of general text, learning "

@@ -37,26 +37,35 @@ def start_of(tables: Tables, probes: tuple[str, ...], *, by_kind: bool = False) 
     return float(rows.loc[(rows["arm"] == "baseline") & (rows["step"] == 0), "value"].mean())
 
 
+def size(value: float, digits: int = 0) -> str:
+    """Points whose direction the sentence says: 17, or 1.7."""
+    return in_points(value, digits).removeprefix("+")
+
+
 def with_interval(values: pd.Series) -> str:
     """A mean in points with its 95 % interval over seeds, where there are seeds for one."""
     numbers = 100 * values.to_numpy(float)
-    mean = f"{in_points(values.mean(), 1)} points"
+    mean = f"{size(values.mean(), 1)} points"
     if len(numbers) < 2:
         return mean
     low, high = seed_interval(numbers)
-    return f"{mean} [{in_points(float(low) / 100, 1)}, {in_points(float(high) / 100, 1)}]"
+    return f"{mean} [{size(float(low) / 100, 1)}, {size(float(high) / 100, 1)}]"
 
 
 def answer(tables: Tables, params: StabilityGapParams) -> str:
     """What the chapter finds, in a paragraph."""
     task, unseen = dips_of(tables, TASK, "baseline"), dips_of(tables, UNSEEN, "baseline")
     null = dips_of(tables, ABILITIES, "null", by_kind=True)
+    depth = _grid(curves.dips(curves.accuracy(tables, TASK)), "depth").get(params.residual, {})
+    top = max((rate for rate in depth if rate > params.rate), default=None)
+    higher = f"at {top / params.rate:.0f} times it by {size(depth[top])}; " if top else ""
     return (
-        f"**Here the dip is forgetting under cover of learning.** Accuracy on the domain's task falls by "
-        f"{in_points(task['depth'].mean(), 1)} points and ends {in_points(-task['lost'].mean())} above its start; but facts that nothing states "
-        f"again fall by {in_points(unseen['depth'].mean())} points, and {in_points(unseen['recovery'].mean())} of them come back. What rises again is what "
-        "is read again, and what is new. General ability does make a V with nothing but the learning rate warmed up and no "
-        f"new text at all: {in_points(null['depth'].mean())} points down, {in_points(null['recovery'].mean())} up again."
+        "**Here the dip is bought with the learning rate, and it is forgetting under cover of learning.** At the rate after which the plain "
+        f"corpus ends best, accuracy on the domain's task falls by {size(task['depth'].mean(), 1)} points; {higher}it ends "
+        f"{size(-task['lost'].mean())} above its start. Facts that nothing states again fall by {size(unseen['depth'].mean())} points all the "
+        f"same, and {size(unseen['recovery'].mean())} come back: what rises is what is read again, and what is new. General ability does make "
+        f"a V with no new text at all, when the learning rate alone is warmed up: {size(null['depth'].mean())} points down, "
+        f"{size(null['recovery'].mean())} up again."
     )
 
 
@@ -83,10 +92,10 @@ def falsifier(tables: Tables, params: StabilityGapParams) -> str:
     depth, rise = (_grid(rows, column) for column in ("depth", "recovery"))
     if 0.0 not in depth:
         return ""
-    some = max(depth)
+    some = params.residual if params.residual in depth else max(depth)
     said = [
-        f"at {rate:g} it falls {in_points(depth[0.0][rate])} and rises {in_points(rise[0.0][rate])} points without any, "
-        f"{in_points(depth[some][rate])} and {in_points(rise[some][rate])} with {setting(some)}"
+        f"at {rate:g} it falls {size(depth[0.0][rate])} and rises {size(rise[0.0][rate])} points without any, "
+        f"{size(depth[some][rate])} and {size(rise[some][rate])} with {setting(some)}"
         for rate in depth[some]
     ]
     return f"The domain's task, by learning rate and share of general text: {'; '.join(said)}."
@@ -135,7 +144,7 @@ def rates(tables: Tables, params: StabilityGapParams) -> str:
     ends = _grid(curves.ends(rows), "value").get(params.residual)
     if not depth or not ends:
         return ""
-    parts = [f"{rate:g}: {in_points(depth[rate], 1)} and {percent(ends[rate])}" for rate in depth]
+    parts = [f"{rate:g}: {size(depth[rate], 1)} and {percent(ends[rate])}" for rate in depth]
     return (
         f"Points of the dip and accuracy at the end by peak learning rate, with {setting(params.residual)} general text: {'; '.join(parts)}. "
         f"The chapter's rate, {params.rate:g}, is the one after which the baseline ended best on development seeds."
