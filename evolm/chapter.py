@@ -191,7 +191,7 @@ class Chapter:
 
     def value(self, claim: str, what: str = "estimate", *, kept: bool = False) -> str:
         """One number for a sentence: `estimate`, `low`, `high`, `interval`, `full`, `level`, `seeds`, `verdict`,
-        `paper`, `predicted`, `delta`, `margin` or `unit`; of this run, or of the best kept evidence.
+        `controls`, `paper`, `predicted`, `delta`, `margin` or `unit`; of this run, or of the best kept evidence.
 
         Text, ready to be printed; `full` is estimate, interval and unit together. Raises `KeyError` for other names.
         """

@@ -18,7 +18,7 @@ from evolm.typeset import typeset
 
 if TYPE_CHECKING:
     from evolm.record import Record
-    from evolm.verdict import Verdict
+    from evolm.verdict import ControlEffect, Verdict
 
 
 def claims(
@@ -118,6 +118,7 @@ def spoken(claim: Claim, verdict: Verdict, what: str) -> str:
         "seeds": str(verdict.seeds),
         "verdict": verdict.verdict,
         "note": verdict.note,
+        "controls": "; ".join(_control(claim, effect) for effect in verdict.controls),
         "paper": number(claim.paper_value),
         "predicted": number(claim.predicted),
         "delta": number(claim.delta),
@@ -127,6 +128,12 @@ def spoken(claim: Claim, verdict: Verdict, what: str) -> str:
     if what not in said:
         raise KeyError(f"nothing called {what!r} can be said of a claim; there are: {', '.join(said)}")
     return said[what]
+
+
+def _control(claim: Claim, effect: ControlEffect) -> str:
+    """What a control shows: by how much the arm exceeds it, or its own deviation where the claim is of equivalence."""
+    value = f"{number(effect.estimate)} {interval(effect.low, effect.high)}".strip()
+    return f"“{effect.name}” itself {value}" if claim.kind == "equivalence" else f"{value} over “{effect.name}”"
 
 
 def _verdict_cell(claim: Claim, verdict: Verdict, where: str) -> Cell:

@@ -266,7 +266,8 @@ def test_curves_show_means_over_seeds_and_the_caption_their_fall_and_end(monkeyp
 def test_questions_and_statements_of_the_same_facts_share_a_hue(monkeypatch: pytest.MonkeyPatch) -> None:
     curve = pd.concat([PLANTED, PLANTED.assign(probe="absent, stated", accuracy=PLANTED["accuracy"] - 0.2)])
     panels, caption = drawn(lambda: over_time.old_and_new({"curve": curve}, PARAMS), monkeypatch)
-    dashed, solid = panels[0].get_lines()
+    dashed, solid, guess = panels[0].get_lines()
+    assert list(guess.get_ydata()) == [1 / 16, 1 / 16]
     assert solid.get_label() == figure_style.FACTS["absent"].label
     assert solid.get_color() == dashed.get_color()
     assert (solid.get_ydata() - dashed.get_ydata()).tolist() == pytest.approx([0.2] * 7)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from evolm.findings.stability_gap import curves
 from evolm.findings.stability_gap.curves import TASK, Tables
+from evolm.findings.stability_gap.facts import VALUES
 from evolm.findings.stability_gap.figure_style import (
     FACTS,
     STYLE,
@@ -21,7 +22,7 @@ from evolm.findings.stability_gap.figure_style import (
     step_axis,
 )
 from evolm.fragments import Fragment
-from evolm.panels import DASHED, below, in_points, is_narrow, listed, percent, sentence
+from evolm.panels import DASHED, DOTTED, below, in_points, is_narrow, listed, percent, sentence
 from evolm.plotting import Figure, colour, figure, plain_ticks
 
 #: Arms of the curves, the main one first.
@@ -134,6 +135,10 @@ def old_and_new(tables: Tables, params: Scale) -> Figure | Fragment:
                         _fact_line(axes, found[name + form], name, bool(form))
             step_axis(axes, params.steps)
             axes.set(ylim=(-0.03, 1.03), title=titles[panels.index(axes)])
+            if kinds is MEDICAL:
+                axes.axhline(
+                    1 / VALUES, color=colour("muted"), lw=1, ls=DOTTED, label="a guess among the values", zorder=1
+                )
             if is_narrow(axes) or axes is panels[0]:
                 axes.set_ylabel("share of probes")
             if not is_narrow(axes) or axes is panels[-1]:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from evolm.findings.stability_gap import curves
-from evolm.findings.stability_gap.curves import ABILITIES, TASK, UNSEEN
+from evolm.findings.stability_gap.curves import TASK, UNSEEN
 from evolm.findings.stability_gap.figure_style import FACTS, setting
-from evolm.findings.stability_gap.figures_map import swept
+from evolm.findings.stability_gap.figures_map import NULL_SHARE, swept
 from evolm.intervals import seed_interval
-from evolm.panels import in_points, listed, percent
+from evolm.panels import in_points, percent
 
 if TYPE_CHECKING:
     from evolm.findings.stability_gap.parameters import StabilityGapParams
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
 Tables = dict[str, pd.DataFrame]
 
 
-def dips_of(tables: Tables, probes: tuple[str, ...], arm: str, *, by_kind: bool = False) -> pd.DataFrame:
+def dips_of(tables: Tables, probes: tuple[str, ...], arm: str) -> pd.DataFrame:
     """Depth, recovery and what is lost, one row per seed, of an arm."""
-    rows = curves.abilities(tables, probes) if by_kind else curves.accuracy(tables, probes)
+    rows = curves.accuracy(tables, probes)
     return curves.dips(rows[rows["arm"] == arm])
 
 
-def end_of(tables: Tables, probes: tuple[str, ...], arm: str, *, by_kind: bool = False) -> float:
+def end_of(tables: Tables, probes: tuple[str, ...], arm: str) -> float:
     """Mean accuracy at the end of an arm."""
-    rows = curves.abilities(tables, probes) if by_kind else curves.accuracy(tables, probes)
+    rows = curves.accuracy(tables, probes)
     return float(curves.ends(rows[rows["arm"] == arm])["value"].mean())
 
 
-def start_of(tables: Tables, probes: tuple[str, ...], *, by_kind: bool = False) -> float:
+def start_of(tables: Tables, probes: tuple[str, ...]) -> float:
     """Mean accuracy of the base models."""
-    rows = curves.abilities(tables, probes) if by_kind else curves.accuracy(tables, probes)
+    rows = curves.accuracy(tables, probes)
     return float(rows.loc[(rows["arm"] == "baseline") & (rows["step"] == 0), "value"].mean())
 
 
@@ -52,44 +52,108 @@ def with_interval(values: pd.Series) -> str:
     return f"{mean} [{size(float(low) / 100, 1)}, {size(float(high) / 100, 1)}]"
 
 
+def fall(tables: Tables, kind: str, arm: str = "baseline") -> pd.DataFrame:
+    """Start less lowest, and last less lowest, of one kind of question: one row per seed. The last is one measurement."""
+    rows = curves.accuracy(tables, (kind,))
+    rows = rows[rows["arm"] == arm]
+    final = curves.whole(rows[rows["step"] == rows["step"].max()]).set_index("seed")["value"]
+    found = curves.dips(rows).set_index("seed")
+    start = curves.whole(rows[rows["step"] == 0]).set_index("seed")["value"]
+    return found.assign(start=start, low=start - found["depth"], last=final, regained=final - start + found["depth"])
+
+
+def by_rate(rows: pd.DataFrame, column: str) -> dict[Any, dict[Any, float]]:
+    """Share of general text -> learning rate -> mean of a column of `rows`."""
+    return {share: dict(found) for share, found in swept(rows, column).T.to_dict().items()}
+
+
 def answer(tables: Tables, params: StabilityGapParams) -> str:
     """What the chapter finds, in a paragraph."""
-    task, unseen = dips_of(tables, TASK, "baseline"), dips_of(tables, UNSEEN, "baseline")
-    null = dips_of(tables, ABILITIES, "null", by_kind=True)
-    depth = _grid(curves.dips(curves.accuracy(tables, TASK)), "depth").get(params.residual, {})
-    top = max((rate for rate in depth if rate > params.rate), default=None)
-    higher = f"at {top / params.rate:.0f} times it by {size(depth[top])}; " if top else ""
+    task, again, gone = dips_of(tables, TASK, "baseline"), fall(tables, "repeated"), fall(tables, "absent")
+    depth = by_rate(curves.dips(curves.accuracy(tables, TASK)), "depth")
+    shift, null = depth.get(params.residual, {}), depth.get(NULL_SHARE, {})
+    top = max((rate for rate in shift if rate in null and rate > params.rate), default=None)
+    higher = (
+        f", and at {top / params.rate:.0f} times the rate {size(shift[top])} (the null shift: {size(null[top])})"
+        if top
+        else ""
+    )
+    sums = fall(tables, "sums", "null")
     return (
-        "**Here the dip is bought with the learning rate, and it is forgetting under cover of learning.** At the rate after which the plain "
-        f"corpus ends best, accuracy on the domain's task falls by {size(task['depth'].mean(), 1)} points; {higher}it ends "
-        f"{size(-task['lost'].mean())} above its start. Facts that nothing states again fall by {size(unseen['depth'].mean())} points all the "
-        f"same, and {size(unseen['recovery'].mean())} come back: what rises is what is read again, and what is new. General ability does make "
-        f"a V with no new text at all, when the learning rate alone is warmed up: {size(null['depth'].mean())} points down, "
-        f"{size(null['recovery'].mean())} up again."
+        f"**Known facts fall, and what comes back is what is read again.** At the rate after which the plain corpus ends best, medical facts that "
+        f"are known and read again fall by {size(again['depth'].mean())} points and regain {size(again['regained'].mean())}. Those that nothing states "
+        f"again fall by {size(gone['depth'].mean())} and regain {size(gone['regained'].mean())} by the last update. In the average over all medical questions "
+        f"{size(task['depth'].mean(), 1)} points are left of the fall, since new facts rise meanwhile{higher}. Warming the learning rate up, with no new "
+        f"text at all, costs addition {size(sums['depth'].mean())} points, {size(sums['regained'].mean())} of which return."
     )
 
 
 def by_fate(tables: Tables, params: StabilityGapParams) -> str:
     """The baseline's fall and rise, fact by fact, by what becomes of them."""
     parts = []
-    for name in (*TASK, "general lost", "general kept"):
-        found = dips_of(tables, (name,), "baseline")
-        low = start_of(tables, (name,)) - found["depth"].mean()
+    for name in (*TASK, "general kept", "general lost"):
+        means = fall(tables, name).mean(numeric_only=True)
         parts.append(
-            f"{FACTS[name].short} {percent(start_of(tables, (name,)))} → {percent(low)} → {percent(end_of(tables, (name,), 'baseline'))}"
+            f"{FACTS[name].short} {percent(means['start'])} → {percent(means['low'])} → {percent(means['last'])}"
         )
-    return f"Start, lowest and end, by kind of fact: {'; '.join(parts)}."
+    return f"Start, lowest and last measurement, by kind of fact: {'; '.join(parts)}."
 
 
-def _grid(rows: pd.DataFrame, column: str) -> dict[Any, dict[Any, float]]:
-    """Share of general text -> learning rate -> mean of a column of `rows`."""
-    return {share: dict(found) for share, found in swept(rows, column).T.to_dict().items()}
+def at_the_last(tables: Tables, params: StabilityGapParams) -> str:
+    """The claim's estimand ends with the mean of three measurements; the same at the last alone."""
+    rows = curves.accuracy(tables, UNSEEN)
+    rows = rows[rows["arm"] == "baseline"]
+    final = curves.whole(rows[rows["step"] == rows["step"].max()]).set_index("seed")["value"]
+    start = curves.whole(rows[rows["step"] == 0]).set_index("seed")["value"]
+    found = curves.dips(rows).set_index("seed")
+    back = final - (start - found["depth"])
+    return (
+        f"That estimand takes the end as the mean of the last {curves.LAST} measurements; in a curve that is still falling they lie above its lowest point. "
+        f"At the last measurement alone there come back {with_interval(back)}; the lowest point lies at update {found['step'].median():.0f} of "
+        f"{params.steps} in the median seed. Both kinds are in it, facts of entities that are spoken of in other relations (medical) and of "
+        "entities that are never named again (general), which fall later."
+    )
+
+
+def without_general(tables: Tables, params: StabilityGapParams) -> str:
+    """Known facts that are read again, with general text and with none: does rereading alone restore them?"""
+    parts = []
+    for arm, words in (("baseline", "with"), ("no general", "without")):
+        found = fall(tables, "repeated", arm)
+        parts.append(
+            f"{words} general text by {with_interval(found['depth'])}, and regain {with_interval(found['regained'])}"
+        )
+    return f"Much of that rise is new facts. Known ones that are read again fall {'; '.join(parts)}."
+
+
+def wrong_kinds(tables: Tables, params: StabilityGapParams) -> str:
+    """Of wrong answers, the share that is not even of the right kind, by arm."""
+    rows = tables["curve"]
+    rows = rows[(rows["step"] > 0) & rows["probe"].isin(["absent", "repeated", "general lost", "general kept"])]
+    wrong = rows.assign(wrong=(1 - rows["accuracy"]) * rows["items"], strange=(1 - rows["valid"]) * rows["items"])
+    sums = wrong.groupby("arm")[["wrong", "strange"]].sum()
+    share = (sums["strange"] / sums["wrong"]).to_dict()
+    return (
+        f"Of the wrong answers about known facts {percent(share['baseline'])} are not even a value of the relation that the question names in the baseline, and "
+        f"{percent(share['no general'])} with no general text."
+    )
+
+
+def loss_bump(tables: Tables, params: StabilityGapParams) -> str:
+    """Does loss on medical text only fall? The largest rise between two measurements of the same run, in nats."""
+    rows = tables["losses"]
+    rows = rows[(rows["text"] == "medical") & rows["arm"].isin(["baseline", "all"])].sort_values("step")
+    rise = rows.groupby(["arm", "seed"])["nats"].apply(lambda nats: float((nats - nats.cummin()).max()))
+    return (
+        f"Loss does not *only* fall: within a run it rises by up to {rise['baseline'].mean():.3f} nats again (mean over seeds of the largest rise), by "
+        f"{rise['all'].mean():.3f} on the subset that the filter chose, so the plain corpus' words in no order may be the cause."
+    )
 
 
 def falsifier(tables: Tables, params: StabilityGapParams) -> str:
     """What the share of general text does to the recovery of the task, by learning rate."""
     rows = curves.dips(curves.accuracy(tables, TASK))
-    depth, rise = (_grid(rows, column) for column in ("depth", "recovery"))
+    depth, rise = (by_rate(rows, column) for column in ("depth", "recovery"))
     if 0.0 not in depth:
         return ""
     some = params.residual if params.residual in depth else max(depth)
@@ -99,80 +163,3 @@ def falsifier(tables: Tables, params: StabilityGapParams) -> str:
         for rate in depth[some]
     ]
     return f"The domain's task, by learning rate and share of general text: {'; '.join(said)}."
-
-
-def abilities(tables: Tables, params: StabilityGapParams) -> str:
-    """General ability at the end, by kind and arm."""
-    arms = {"baseline": f"the corpus as it is ({setting(params.residual)} general text)", "no general": "no general text",
-            "replay": f"{setting(params.replay)} replayed", "all": "all strategies", "null": "general text alone"}  # fmt: skip
-    parts = [
-        f"{words}: " + ", ".join(f"{FACTS[kind].short} {percent(end_of(tables, (kind,), arm))}" for kind in ABILITIES)
-        for arm, words in arms.items()
-    ]
-    starts = listed([f"{FACTS[kind].short} {percent(start_of(tables, (kind,)))}" for kind in ABILITIES])
-    return f"Bases answer of general questions: {starts}. At the end, with {'; '.join(parts)}."
-
-
-def shares(tables: Tables, params: StabilityGapParams) -> str:
-    """How much of the fall in general ability the null shift has as well."""
-    base, null = (dips_of(tables, ABILITIES, arm, by_kind=True) for arm in ("baseline", "null"))
-    paired = base.set_index("seed")["depth"] - null.set_index("seed")["depth"]
-    return (
-        f"General ability (mean of three kinds) falls by {with_interval(base['depth'])} in the baseline and by {with_interval(null['depth'])} "
-        f"in the null shift, which reads general text alone; the difference is {with_interval(paired)}. At the end the baseline has lost "
-        f"{with_interval(base['lost'])} and the null shift {with_interval(null['lost'])}."
-    )
-
-
-def filtered(tables: Tables, params: StabilityGapParams) -> str:
-    """What the quality filter lets through."""
-    means = tables["filter"].groupby("kind")[["corpus", "chosen"]].mean().to_dict()
-    parts = [
-        f"{kind} {percent(means['corpus'][kind])} → {percent(means['chosen'][kind])}"
-        for kind in ("clean", "junk", "wrong")
-    ]
-    return (
-        f"The filter ranks by perplexity, from the corpus to what it chooses: {', '.join(parts)}. It sees words in no order "
-        "and cannot see a wrong value, so the share of false statements rises with the share of good documents."
-    )
-
-
-def rates(tables: Tables, params: StabilityGapParams) -> str:
-    """Depth and end of the baseline by learning rate, where the map has them."""
-    rows = curves.accuracy(tables, TASK)
-    depth = _grid(curves.dips(rows), "depth").get(params.residual)
-    ends = _grid(curves.ends(rows), "value").get(params.residual)
-    if not depth or not ends:
-        return ""
-    parts = [f"{rate:g}: {size(depth[rate], 1)} and {percent(ends[rate])}" for rate in depth]
-    return (
-        f"Points of the dip and accuracy at the end by peak learning rate, with {setting(params.residual)} general text: {'; '.join(parts)}. "
-        f"The chapter's rate, {params.rate:g}, is the one after which the baseline ended best on development seeds."
-    )
-
-
-def real_text(tables: Tables, params: StabilityGapParams) -> str:
-    """The base beside its trigram, and what becomes of both kinds of question."""
-    if "text_base" not in tables:
-        return ""
-    nats = tables["text_base"].groupby(["text", "reader"])["nats"].mean().to_dict()
-    base, trigram = nats["general", "base"], nats["general", "trigram"]
-    below = (
-        tables["text_base"]
-        .pivot_table(index=["seed", "text"], columns="reader", values="nats")
-        .xs("general", level="text")
-    )
-    ahead = int((below["base"] < below["trigram"]).sum())
-    said = []
-    for probe in ("medical", "general"):
-        rows = curves.accuracy(tables, [probe], table="text_curve")
-        ends = curves.ends(rows).groupby("arm")["value"].mean()
-        start = rows.loc[rows["step"] == 0, "value"].mean()
-        said.append(
-            f"{probe} {percent(start)} → {percent(ends['baseline'])} on medical text alone, {percent(ends['replay'])} with replay, "
-            f"{percent(ends['low rate'])} at a tenth of the rate, {percent(ends['null'])} on more general text"
-        )
-    return (
-        f"The bases read held-out speeches at {base:.3f} nats per token, an interpolated trigram of the same text at {trigram:.3f} "
-        f"({ahead} of {len(below)} below it). Cloze questions of four choices, from the base to the end: {'; '.join(said)}."
-    )
