@@ -131,9 +131,10 @@ def spoken(claim: Claim, verdict: Verdict, what: str) -> str:
 
 
 def _control(claim: Claim, effect: ControlEffect) -> str:
-    """What a control shows: by how much the arm exceeds it, or its own deviation where the claim is of equivalence."""
+    """What a control shows: by how much the arm exceeds it or, for other kinds, the control's number."""
     value = f"{number(effect.estimate)} {interval(effect.low, effect.high)}".strip()
-    return f"“{effect.name}” itself {value}" if claim.kind == "equivalence" else f"{value} over “{effect.name}”"
+    exceeded = claim.kind in ("superiority", "non_inferiority")
+    return f"{value} over “{effect.name}”" if exceeded else f"“{effect.name}” {value}"
 
 
 def _verdict_cell(claim: Claim, verdict: Verdict, where: str) -> Cell:

@@ -130,3 +130,9 @@ def whole_points(value: float) -> str:
     """The same without its unit: 27."""
     rounded = f"{100 * value:.0f}"
     return "0" if rounded == "-0" else rounded.replace("-", "−")
+
+
+def signed(value: float) -> str:
+    """A cosine with its sign: +0.12, 0, −0.30."""
+    rounded = f"{value:+.2f}"
+    return "0" if rounded in ("+0.00", "-0.00") else rounded.replace("-", "−")

@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.ticker import NullFormatter
 
 from evolm.findings.stability_gap.curves import Tables
-from evolm.findings.stability_gap.figure_style import STYLE, Scale, arm_lines, seeds_in, step_axis
+from evolm.findings.stability_gap.figure_style import STYLE, Scale, arm_lines, seeds_in, signed, step_axis
 from evolm.fragments import Fragment
 from evolm.panels import below, is_narrow, listed, sentence
 from evolm.plotting import Figure, colour, figure
@@ -77,12 +77,12 @@ def _starts_and_ends(rows: dict[str, pd.DataFrame], arms: list[str]) -> str:
     starts = {name: found.loc[found["step"] == 0, "value"].mean() for name, found in rows.items()}
     last = {name: _at_the_end(found) for name, found in rows.items()}
     norms = [f"{STYLE[arm].short} {last['stability'][arm]:.2g} and {last['plasticity'][arm]:.2g}" for arm in arms]
-    cosines = [f"{_signed(last['cosine'][arm])} ({STYLE[arm].short})" for arm in arms]
+    cosines = [f"{signed(last['cosine'][arm])} ({STYLE[arm].short})" for arm in arms]
     means = rows["cosine"][rows["cosine"]["arm"].isin(arms)].groupby(["arm", "step"])["value"].mean()
     return (
         f"The base's norms are {starts['stability']:.2g} (general) and {starts['plasticity']:.2g} (medical), their cosine "
-        f"{_signed(starts['cosine'])}. At the end the norms are, in this order: {'; '.join(norms)}; the cosine is "
-        f"{listed(cosines)}. Over all arms and steps the mean cosine lies between {_signed(means.min())} and {_signed(means.max())}."
+        f"{signed(starts['cosine'])}. At the end the norms are, in this order: {'; '.join(norms)}; the cosine is "
+        f"{listed(cosines)}. Over all arms and steps the mean cosine lies between {signed(means.min())} and {signed(means.max())}."
     )
 
 
@@ -90,8 +90,3 @@ def _at_the_end(rows: pd.DataFrame) -> pd.Series:
     """Mean over seeds at each run's last measurement, by arm."""
     last = rows.sort_values("step").groupby(["arm", "seed"])["value"].last()
     return last.groupby("arm").mean()
-
-
-def _signed(value: float) -> str:
-    rounded = f"{value:+.2f}"
-    return "0" if rounded in ("+0.00", "-0.00") else rounded.replace("-", "−")

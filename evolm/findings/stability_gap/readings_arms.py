@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from evolm.findings.stability_gap import curves
 from evolm.findings.stability_gap.curves import ABILITIES, TASK
-from evolm.findings.stability_gap.figure_style import FACTS, setting
+from evolm.findings.stability_gap.figure_style import FACTS, setting, signed
 from evolm.findings.stability_gap.readings import Tables, by_rate, end_of, fall, size, start_of, with_interval
 from evolm.panels import listed, percent
 
@@ -74,8 +74,8 @@ def gradients(tables: Tables, params: StabilityGapParams) -> str:
     low, high = (int(place) for place in (base["cosine"].to_numpy().argmin(), base["cosine"].to_numpy().argmax()))
     return (
         f"At the start general text asks for little (norm {base['stability'].iloc[0]:.2f}; medical text {base['plasticity'].iloc[0]:.2f}). The cosine of the "
-        f"two lies between {base['cosine'].iloc[low]:+.2f} (update {base.index[low]}) and {base['cosine'].iloc[high]:+.2f} (update {base.index[high]}) in the "
-        f"baseline and ends at {without['cosine'].iloc[-1]:+.2f} with no general text, where most is forgotten: its sign does not foretell forgetting. "
+        f"two lies between {signed(base['cosine'].iloc[low])} (update {base.index[low]}) and {signed(base['cosine'].iloc[high])} (update {base.index[high]}) in the "
+        f"baseline and ends at {signed(without['cosine'].iloc[-1])} with no general text, where most is forgotten. "
         f"The norm of general text's gradient grows with its loss, to {base['stability'].iloc[-1]:.2f} and {without['stability'].iloc[-1]:.2f}."
     )
 
@@ -89,7 +89,7 @@ def filtered(tables: Tables, params: StabilityGapParams) -> str:
     ]
     return (
         f"The filter ranks by perplexity. From the corpus to the {params.steps * params.batch:,} documents that it ranks first: {', '.join(parts)}. It sees words in "
-        f"no order and hardly sees a wrong value. (With {params.epochs} passes only the first {params.steps * params.batch // params.epochs:,} are read.)"
+        f"no order and hardly sees a wrong value. (With {params.epochs} passes only the first {-(-params.steps * params.batch // params.epochs):,} are read.)"
     )
 
 
