@@ -532,6 +532,9 @@ def test_real_text_is_told_beside_its_trigram_and_for_every_arm() -> None:
         starts = [CLOZE[seed][arm, probe][0] for seed in SEEDS for arm in TEXT_ARMS]
         ends = [np.mean([end(CLOZE[seed][arm, probe]) for seed in SEEDS]) for arm in TEXT_ARMS]
         expected += [100 * float(value) for value in (np.mean(starts), *ends)]
+    for arm in ("baseline", "null"):
+        falls = np.array([100 * depth(CLOZE[seed][arm, "medical"]) for seed in SEEDS])
+        expected += [falls.mean(), *seed_interval(falls)]
     text = readings_arms.real_text(tables, PARAMS)
     says(text, *expected)
     assert text.startswith("The bases read held-out speeches at 3.300 nats")

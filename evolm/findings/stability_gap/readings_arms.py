@@ -133,6 +133,6 @@ def real_text(tables: Tables, params: StabilityGapParams) -> str:
     return (
         f"The bases read held-out speeches at {base:.3f} nats per token, an interpolated trigram of the same text at {trigram:.3f} "
         f"({ahead} of {len(below)} below it). Cloze questions of four choices, from the base to the end: {'; '.join(said)}. On medical text alone "
-        f"medical accuracy first falls by {with_interval(low)}; on more general text, which holds no medicine, it falls by {with_interval(null)}: here the "
-        "null shift forgets the domain, so it is no measure of re-warming alone."
+        f"medical accuracy first falls by {with_interval(low)}; on more general text, it falls by {with_interval(null)}. "
+        "That text holds no medicine, so here the null shift measures forgetting as well as re-warming."
     )
