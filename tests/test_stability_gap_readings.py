@@ -40,6 +40,7 @@ SENTENCES: dict[str, Callable[[Tables, Any], str]] = {
         readings.answer, readings.by_fate, readings.at_the_last, readings.without_general, readings.wrong_kinds,
         readings.loss_bump, readings.falsifier, readings_arms.sooner, readings_arms.abilities, readings_arms.shares,
         readings_arms.gradients, readings_arms.filtered, readings_arms.rates, readings_arms.real_text,
+        readings_arms.text_loss,
     )
 }  # fmt: skip
 
@@ -144,6 +145,9 @@ def _everything(seeds: tuple[int, ...]) -> Tables:
         "gradients": pd.concat([gradient_rows(seed) for seed in seeds]),
         "filter": pd.concat([filter_rows([0.35, 0.5, 0.15], [0.1, 0.7, 0.2], seed) for seed in seeds]),
         "text_base": pd.concat([text_base(3.1, 3.2, seed) for seed in seeds]),
+        "text_losses": pd.concat(
+            [losses({**NATS, ("null", "medical"): NATS["baseline", "medical"]}, seed) for seed in seeds]
+        ),
         "text_curve": curve({seed: CLOZE[seed] for seed in seeds}, TEXT_ITEMS),
     }
 
@@ -540,8 +544,28 @@ def test_real_text_is_told_beside_its_trigram_and_for_every_arm() -> None:
     assert text.startswith("The bases read held-out speeches at 3.300 nats")
 
 
+def test_loss_on_medical_text_is_told_from_the_start_to_the_last() -> None:
+    steps, nats = [0, 5, 20, 180], {"baseline": [3.6, 3.5, 3.8, 3.1], "null": [3.6, 3.7, 4.5, 4.4]}
+    rows = [
+        {"seed": seed, "arm": arm, "step": step, "text": text, "nats": value + seed / 10 + (text == "general")}
+        for seed in (0, 2) for arm, values in nats.items() for step, value in zip(steps, values, strict=True)
+        for text in ("medical", "general")
+    ]  # fmt: skip
+    text = readings_arms.text_loss({"text_losses": pd.DataFrame(rows)}, PARAMS)
+    assert PARAMS.warmup == 10  # a third of the way from update 5 to 20
+    said = (
+        "3.700 nats at the start",
+        "3.700 when",
+        "3.900 at its highest (update 20)",
+        "3.200 at the last",
+        "to 4.600.",
+    )
+    assert all(part in text for part in said), text
+
+
 def test_without_real_text_there_is_no_sentence_on_it() -> None:
     tables = everything()
+    assert readings_arms.text_loss({"curve": tables["curve"]}, PARAMS) == ""
     assert readings_arms.real_text({"curve": tables["curve"]}, PARAMS) == ""
 
 

@@ -51,6 +51,8 @@ FINDING = Finding(
         "state about a tenth more that is right, since low perplexity goes with documents that state more.",
         "EvoLM replays 16 % of the tokens of continued pre-training and reports accuracy on the new domain; here 8 % of the documents are "
         "replayed, against 5 % in the corpus as it is, and what is measured is general ability. Replay cannot hold facts that no text holds any more.",
+        "The record of the preset cpu has twelve seeds, that of gpu eight and many more arms. They are never pooled, and both are judged on their "
+        "own (`evolm record list`); where the eight leave a core claim open the twelve may have decided it.",
         "The claims `dips-at-pre-training-rate` and `general-text-restores` were added after the first twelve seeds, and before the seeds that judge them.",
         "Gradients of held-out general and medical text are measured; the paper looks at relative changes of weights by layer.",
         "The learning rate is the one after which the baseline ends best, of six on development seeds 5 and 6 (every trial is in "

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from evolm.findings.stability_gap import curves
 from evolm.findings.stability_gap.curves import ABILITIES, TASK
 from evolm.findings.stability_gap.figure_style import FACTS, setting, signed
@@ -135,4 +137,18 @@ def real_text(tables: Tables, params: StabilityGapParams) -> str:
         f"({ahead} of {len(below)} below it). Cloze questions of four choices, from the base to the end: {'; '.join(said)}. On medical text alone "
         f"medical accuracy first falls by {with_interval(low)}; on more general text, it falls by {with_interval(null)}. "
         "That text holds no medicine, so here the null shift measures forgetting as well as re-warming."
+    )
+
+
+def text_loss(tables: Tables, params: StabilityGapParams) -> str:
+    """Loss on medical text in the baseline of real text: start, end of warm-up, highest and last, means over seeds."""
+    if "text_losses" not in tables:
+        return ""
+    rows = tables["text_losses"]
+    means = rows[rows["text"] == "medical"].groupby(["arm", "step"])["nats"].mean()
+    nats, null = means.loc["baseline"], means.loc["null"]
+    warm = np.interp(params.warmup, nats.index, nats)
+    return (
+        f"In itself that loss is {nats.iloc[0]:.3f} nats at the start, {warm:.3f} when the rate has warmed up, {nats.max():.3f} at its highest (update "
+        f"{nats.index.to_numpy()[nats.to_numpy().argmax()]}) and {nats.iloc[-1]:.3f} at the last, means over seeds; on more general text it rises to {null.max():.3f}."
     )
