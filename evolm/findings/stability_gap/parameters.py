@@ -119,7 +119,8 @@ PRESETS = {
             "cleans": (0.1, 0.25, 0.8),
             "text_seeds": 5,
         },
-        note="its time on a GPU has not been measured; it resumes",
+        cpu_seconds=8000,
+        note="its time on a GPU has not been measured; on two CPU cores over an hour, and it resumes",
     ),
     "paper": Preset(
         description="a larger model of facts and of real text, many seeds",
