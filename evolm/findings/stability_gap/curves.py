@@ -46,27 +46,32 @@ def whole(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.groupby(["seed", "arm", "step"])["value"].mean().reset_index()
 
 
+#: Measurements whose mean is a run's end.
+LAST = 3
+
+
 def dips(rows: pd.DataFrame) -> pd.DataFrame:
     """seed, arm, depth, recovery, lost, step of every run: how far accuracy falls, how much comes back, what does not.
 
     `depth` is the start less the value at the chosen step, `recovery` the end less that value, `lost` the start less
     the end; the end is the mean of the last three measurements. `step` is the mean of the halves' steps.
     """
-    found = []
-    for (seed, arm), run in rows.groupby(["seed", "arm"]):
-        wide = run.pivot(index="step", columns="half", values="value").sort_index()
-        parts = [_read(wide[chosen], wide[1 - chosen]) for chosen in (0, 1)]
-        found.append({"seed": seed, "arm": arm, **pd.DataFrame(parts).mean().to_dict()})
-    return pd.DataFrame(found, columns=["seed", "arm", "depth", "recovery", "lost", "step"])
-
-
-LAST = 3
-
-
-def _read(chooser: pd.Series, reader: pd.Series) -> dict[str, float]:
-    place = int(np.argmin(chooser.to_numpy()))
-    start, low, end = reader.iloc[0], reader.iloc[place], reader.iloc[-LAST:].mean()
-    return {"depth": start - low, "recovery": end - low, "lost": start - end, "step": float(chooser.index[place])}
+    columns = ["seed", "arm", "depth", "recovery", "lost", "step"]
+    if rows.empty:
+        return pd.DataFrame(columns=columns)
+    wide = rows.pivot(index=["seed", "arm"], columns=["half", "step"], values="value").sort_index(axis=1)
+    steps = wide[0].columns.to_numpy(float)
+    values = np.stack([wide[half].to_numpy(float) for half in (0, 1)])  # (half, run, step), NaN where not measured
+    low = np.nanargmin(values, axis=2)[:, :, None]  # where the chooser is lowest
+    there = ~np.isnan(values)
+    last = there & (there[:, :, ::-1].cumsum(2)[:, :, ::-1] <= LAST)
+    ends = np.where(last, values, 0).sum(2) / last.sum(2)
+    starts = np.take_along_axis(values, there.argmax(2)[:, :, None], 2)[:, :, 0]
+    lows = np.take_along_axis(values[::-1], low, 2)[:, :, 0]  # read on the other half
+    starts, ends = starts[::-1], ends[::-1]
+    parts = (starts - lows, ends - lows, starts - ends, steps[low[:, :, 0]])
+    means = pd.DataFrame(np.stack([part.mean(0) for part in parts], 1), index=wide.index, columns=columns[2:])
+    return means.reset_index()
 
 
 def areas(rows: pd.DataFrame) -> pd.DataFrame:
@@ -82,5 +87,5 @@ def areas(rows: pd.DataFrame) -> pd.DataFrame:
 
 def ends(rows: pd.DataFrame) -> pd.DataFrame:
     """seed, arm, value: the mean of a run's last measurements, `LAST` of them."""
-    last = whole(rows).sort_values("step").groupby(["seed", "arm"])["value"]
-    return last.apply(lambda run: run.iloc[-LAST:].mean()).reset_index()
+    last = whole(rows).sort_values("step").groupby(["seed", "arm"]).tail(LAST)
+    return last.groupby(["seed", "arm"])["value"].mean().reset_index()
