@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
+import pytest
 from hypothesis import settings
 
 # Before anything imports torch or a hub client; child processes inherit it.
@@ -15,3 +17,21 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 # The same tree gives the same answer on a busy machine and on an idle one.
 settings.register_profile("evolm", deadline=None, derandomize=True)
 settings.load_profile("evolm")
+
+
+@pytest.fixture
+def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two drawings of a figure, wide and narrow, instead of four that are written out."""
+    from matplotlib.figure import Figure as Canvas
+
+    from evolm import plotting
+    from evolm.plotting import theme
+
+    def pictures(draw: Any, name: str, alt: str, size: tuple[float, float], panels: int, narrow_height: float) -> str:
+        for inches, grid in ((size, (1, panels)), ((3.9, narrow_height), (panels, 1))):
+            with theme("light"):
+                axes = list(Canvas(figsize=inches).subplots(*grid, squeeze=False).flat)
+                draw(axes[0] if panels == 1 else axes)
+        return name
+
+    monkeypatch.setattr(plotting, "_pictures", pictures)

@@ -79,20 +79,6 @@ RECORDS: dict[str, tuple[StabilityGapParams, tuple[str, ...] | None]] = {
 }
 
 
-@pytest.fixture
-def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two drawings, wide and narrow, instead of four that are written out."""
-
-    def pictures(draw: Any, name: str, alt: str, size: tuple[float, float], panels: int, narrow_height: float) -> str:
-        for inches, grid in ((size, (1, panels)), ((3.9, narrow_height), (panels, 1))):
-            with theme("light"):
-                axes = list(Canvas(figsize=inches).subplots(*grid, squeeze=False).flat)
-                draw(axes[0] if panels == 1 else axes)
-        return name
-
-    monkeypatch.setattr(plotting, "_pictures", pictures)
-
-
 @pytest.mark.parametrize("record", RECORDS)
 def test_every_figure_copes_with_absent_arms(record: str, drawn_once: None) -> None:
     params, only = RECORDS[record]

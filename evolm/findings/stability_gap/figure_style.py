@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import pandas as pd
@@ -62,10 +62,10 @@ FACTS = {
 }
 
 
-def arm_lines(axes: Any, rows: pd.DataFrame, arms: Sequence[str]) -> None:
+def arm_lines(axes: Any, rows: pd.DataFrame, arms: Sequence[str], looks: Mapping[str, Look] = STYLE) -> None:
     """A line per arm of those that have rows; the first is on top, and first in the legend."""
     for place, arm in enumerate(arms):
-        line(axes, rows[rows["arm"] == arm], STYLE[arm], zorder=3 + 0.9 * (1 - place / len(arms)))
+        line(axes, rows[rows["arm"] == arm], looks[arm], zorder=3 + 0.9 * (1 - place / len(arms)))
 
 
 def line(axes: Any, rows: pd.DataFrame, shown: Look, **more: Any) -> None:
@@ -113,6 +113,13 @@ def two_by_two(panels: list[Any]) -> None:
 def seeds_in(rows: pd.DataFrame) -> str:
     """The sentence of a caption on lines and bands, by the seeds that there are."""
     return seeds_of(rows["seed"].nunique())
+
+
+def marks_of(seeds: int) -> str:
+    """What the marks of a row of effects are, by the number of seeds; without a full stop."""
+    return (
+        "One seed, so no intervals" if seeds == 1 else f"Small: {seeds} seeds; large and line: mean and 95 % interval"
+    )
 
 
 def setting(share: float) -> str:

@@ -8,7 +8,7 @@ import pandas as pd
 
 from evolm.findings.stability_gap import curves
 from evolm.findings.stability_gap.curves import TASK, Tables
-from evolm.findings.stability_gap.figure_style import STYLE, Scale, size_in_points, whole_points
+from evolm.findings.stability_gap.figure_style import STYLE, Scale, marks_of, size_in_points, whole_points
 from evolm.fragments import Fragment
 from evolm.intervals import seed_interval
 from evolm.panels import Look, below, in_points, is_narrow, sentence
@@ -75,9 +75,6 @@ def confounds(tables: Tables, params: Scale) -> Figure | Fragment:
 
     seeds = task.loc[task["arm"].isin([arm for row in rows for arm in row.arms]), "seed"].nunique()
     said = "; ".join(f"{title} {_means(task, rows, quantity)}" for quantity, title in QUANTITIES.items())
-    marks = (
-        "One seed, so no intervals" if seeds == 1 else f"Small: {seeds} seeds; large and line: mean and 95 % interval"
-    )
     return figure(
         draw,
         name="stability-gap-confounds",
@@ -89,7 +86,7 @@ def confounds(tables: Tables, params: Scale) -> Figure | Fragment:
         "that is right falls from the start to its lowest point, and how much comes back by the end, under other schedules "
         "and states of the optimiser, on medical text and on more general text (null shift). The lowest point is found on "
         f"one half of the items and read on the other. In points, medical text (null shift): {said}. "
-        f"{_differences(task, paired)}{_short(rows)}{marks}.",
+        f"{_differences(task, paired)}{_short(rows)}{marks_of(seeds)}.",
     )
 
 

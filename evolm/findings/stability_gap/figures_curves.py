@@ -32,9 +32,9 @@ MEDICAL, GENERAL_FACTS = ("absent", "repeated", "new"), ("general lost", "genera
 STATED = ", stated"
 
 
-def losses(tables: Tables, text: str) -> pd.DataFrame:
+def losses(tables: Tables, text: str, table: str = "losses") -> pd.DataFrame:
     """Loss on held-out text of a kind: seed, arm, step, value."""
-    rows = tables["losses"]
+    rows = tables[table]
     rows = rows[rows["text"] == text].rename(columns={"nats": "value"})
     return rows[["seed", "arm", "step", "value"]].reset_index(drop=True)
 

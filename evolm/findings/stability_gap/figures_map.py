@@ -12,7 +12,7 @@ from matplotlib.colors import LinearSegmentedColormap
 
 from evolm.findings.stability_gap import curves
 from evolm.findings.stability_gap.curves import TASK, UNSEEN, Tables
-from evolm.findings.stability_gap.figure_style import Scale, setting, size_in_points, two_by_two, whole_points
+from evolm.findings.stability_gap.figure_style import Scale, marks_of, setting, size_in_points, two_by_two, whole_points
 from evolm.fragments import Fragment
 from evolm.intervals import seed_interval
 from evolm.panels import in_points, is_narrow, listed, percent, sentence
@@ -157,9 +157,6 @@ def factorial(tables: Tables, params: Scale) -> Figure | Fragment:
 
     seeds = found["end accuracy"]["seed"].nunique()
     said = "; ".join(f"on the {name} {_main(rows)}" for name, rows in found.items())
-    shown = (
-        "One seed, so no intervals" if seeds == 1 else f"Small: {seeds} seeds; large and line: mean and 95 % interval"
-    )
     return figure(
         draw,
         name="stability-gap-factorial",
@@ -171,7 +168,7 @@ def factorial(tables: Tables, params: Scale) -> Figure | Fragment:
         f"random documents (quality), {params.epochs} passes over a smaller set instead of one (epochs), "
         f"{setting(params.mix)} instead of {setting(params.residual)} general text (mix). Questions of the domain's task: "
         "accuracy at the end, and mean shortfall below the start (less is better). Rows with × are interactions: half of "
-        f"what the effect of one changes by where the other is used. Main effects: {said}. {shown}.{_filter(tables)}",
+        f"what the effect of one changes by where the other is used. Main effects: {said}. {marks_of(seeds)}.{_filter(tables)}",
     )
 
 

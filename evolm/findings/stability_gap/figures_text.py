@@ -8,7 +8,8 @@ import pandas as pd
 
 from evolm.findings.stability_gap import curves
 from evolm.findings.stability_gap.curves import Tables
-from evolm.findings.stability_gap.figure_style import line, seeds_in, size_in_points, step_axis, two_by_two
+from evolm.findings.stability_gap.figure_style import arm_lines, seeds_in, size_in_points, step_axis, two_by_two
+from evolm.findings.stability_gap.figures_curves import losses
 from evolm.fragments import Fragment
 from evolm.panels import DASHDOT, DASHED, DOTTED, Look, below, is_narrow, percent, sentence
 from evolm.plotting import Figure, colour, figure
@@ -34,13 +35,6 @@ TABLES = ("text_curve", "text_losses", "text_base")
 CHANCE = 0.25
 
 
-def text_losses(tables: Tables, text: str) -> pd.DataFrame:
-    """Loss on held-out text of a domain: seed, arm, step, value."""
-    rows = tables["text_losses"]
-    rows = rows[rows["text"] == text].rename(columns={"nats": "value"})
-    return rows[["seed", "arm", "step", "value"]].reset_index(drop=True)
-
-
 def levels(tables: Tables, reader: str) -> pd.DataFrame:
     """Mean over seeds of a reader's loss and cloze accuracy before any arm: index text, columns nats and accuracy."""
     rows = tables["text_base"]
@@ -58,7 +52,7 @@ def text_curves(tables: Tables, params: TextScale) -> Figure | Fragment:
     trigram = levels(tables, "trigram")
     right = {text: curves.whole(rows) for text, rows in by_half.items()}
     panes = [(f"cloze accuracy, {text}", right[text], trigram["accuracy"][text]) for text in TEXTS]
-    panes += [(f"loss, {text} text", text_losses(tables, text), trigram["nats"][text]) for text in TEXTS]
+    panes += [(f"loss, {text} text", losses(tables, text, "text_losses"), trigram["nats"][text]) for text in TEXTS]
 
     def draw(panels: list[Any]) -> None:
         two_by_two(panels)
@@ -70,8 +64,7 @@ def text_curves(tables: Tables, params: TextScale) -> Figure | Fragment:
                 axes.axhline(
                     CHANCE, color=colour("ink"), lw=1.1, ls=DOTTED, label=f"chance ({percent(CHANCE)})", zorder=1
                 )
-            for place, arm in enumerate(shown):
-                line(axes, rows[rows["arm"] == arm], LOOKS[arm], zorder=3 + 0.9 * (1 - place / len(shown)))
+            arm_lines(axes, rows, shown, LOOKS)
             step_axis(axes, params.text_steps)
             axes.set_title(title)
         _same_scale(panels[:2])

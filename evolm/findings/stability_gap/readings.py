@@ -53,9 +53,9 @@ def with_interval(values: pd.Series) -> str:
     return f"{mean} [{size(float(low) / 100, 1)}, {size(float(high) / 100, 1)}]"
 
 
-def fall(tables: Tables, kind: str, arm: str = "baseline") -> pd.DataFrame:
-    """Start less lowest, and last less lowest, of one kind of question: one row per seed. The last is one measurement."""
-    rows = curves.accuracy(tables, (kind,))
+def fall(tables: Tables, kinds: str | tuple[str, ...], arm: str = "baseline") -> pd.DataFrame:
+    """Start less lowest, and last less lowest, of one kind of question or several: a row per seed. The last is one measurement."""
+    rows = curves.accuracy(tables, (kinds,) if isinstance(kinds, str) else kinds)
     rows = rows[rows["arm"] == arm]
     final = curves.whole(rows[rows["step"] == rows["step"].max()]).set_index("seed")["value"]
     found = curves.dips(rows).set_index("seed")
@@ -102,15 +102,10 @@ def by_fate(tables: Tables, params: StabilityGapParams) -> str:
 
 def at_the_last(tables: Tables, params: StabilityGapParams) -> str:
     """The claim's estimand ends with the mean of three measurements; the same at the last alone."""
-    rows = curves.accuracy(tables, UNSEEN)
-    rows = rows[rows["arm"] == "baseline"]
-    final = curves.whole(rows[rows["step"] == rows["step"].max()]).set_index("seed")["value"]
-    start = curves.whole(rows[rows["step"] == 0]).set_index("seed")["value"]
-    found = curves.dips(rows).set_index("seed")
-    back = final - (start - found["depth"])
+    found = fall(tables, UNSEEN)
     return (
         f"That estimand takes the end as the mean of the last {curves.LAST} measurements; in a curve that is still falling they lie above its lowest point. "
-        f"At the last measurement alone there come back {with_interval(back)}; the lowest point lies at update {found['step'].median():.0f} of "
+        f"At the last measurement alone there come back {with_interval(found['regained'])}; the lowest point lies at update {found['step'].median():.0f} of "
         f"{params.steps} in the median seed. Both kinds are in it, facts of entities that are spoken of in other relations (medical) and of "
         "entities that are never named again (general), which fall later."
     )
