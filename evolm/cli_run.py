@@ -124,7 +124,7 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-assets_app = typer.Typer(help="Pretrained models that pages and instruments use.", rich_markup_mode=None)
+assets_app = typer.Typer(help="Pretrained models and data sets that pages and instruments use.", rich_markup_mode=None)
 
 
 @assets_app.callback(invoke_without_command=True)
@@ -136,7 +136,7 @@ def _assets(context: typer.Context) -> None:
 @assets_app.command("list")
 def assets_list(as_json: AsJson = False) -> None:
     """Every asset: whether it is here, its size, licence and source."""
-    from evolm import assets
+    from evolm import asset_catalogue as assets
 
     rows = assets.status()
     if as_json:
@@ -161,7 +161,7 @@ def assets_fetch(
     accept_licence: Annotated[bool, typer.Option("--accept-licence", help="Accept restrictive licences.")] = False,
 ) -> None:
     """Download, check and convert assets, once."""
-    from evolm import assets
+    from evolm import asset_catalogue as assets
 
     for name in names:
         _asset_named(name)
@@ -172,7 +172,7 @@ def assets_fetch(
 @assets_app.command("verify")
 def assets_verify() -> None:
     """Hash the files of every fetched asset again; fails when one was altered."""
-    from evolm import assets
+    from evolm import asset_catalogue as assets
 
     present = [row["name"] for row in assets.status() if row["present"]]
     problems = [problem for name in present for problem in assets.verify(name)]
@@ -188,7 +188,7 @@ def _megabytes(count: int) -> str:
 
 
 def _asset_named(name: str) -> None:
-    from evolm import assets
+    from evolm import asset_catalogue as assets
 
     known = [row["name"] for row in assets.status()]
     if name not in known:

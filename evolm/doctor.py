@@ -21,7 +21,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from evolm import assets, paths
+from evolm import asset_catalogue, paths
 from evolm.finding import findings
 
 OLDEST_PYTHON = (3, 11)
@@ -177,7 +177,7 @@ def _sha256(path: Path) -> str:
 
 
 def _assets() -> Iterator[Check]:
-    for row in assets.status():
+    for row in asset_catalogue.status():
         size = f"{row['download_bytes'] / 1e6:.0f} MB to fetch"
         detail = "here" if row["present"] else f"not here ({size}, {row['licence']}); pages show the kept record"
         yield Check(f"asset {row['name']}", row["present"], False, detail, "" if row["present"] else row["command"])
