@@ -32,7 +32,10 @@ def measure(
             "width: tables of losses (.csv, .parquet); "
             "passk: tables of correct samples (.csv, .parquet, .jsonl, .npy), or models with -p problems=FILE; "
             "one-shot: tables of logged rollouts (.csv, .parquet, .jsonl), or models with -p problems=FILE or TASK; "
-            "dip: tables of step and metric (.csv, .parquet, .jsonl), or checkpoints with -p probes=FILE."
+            "dip: tables of step and metric (.csv, .parquet, .jsonl), or checkpoints with -p probes=FILE; "
+            "geometry: classifiers or embeddings as for overlap, or checkpoints of one run, with -p features=FILE "
+            "for accuracy and neural collapse; "
+            "pathways: checkpoints of a mixture of experts (folders, assets, hub ids), with -p texts=FILE."
         ),
     ],
     param: Assignments = [],  # noqa: B006 - typer copies it

@@ -64,8 +64,8 @@ class Examples:
             raise ValueError(
                 f"{place}: bias has shape {list(self.bias.shape)}; expected one for each of {len(w)} classes"
             )
-        moved = (None if x is None else x.to(w.device) for x in (self.predictions, self.bias))
-        return Examples(self.features.to(w.device), self.labels.to(w.device), *moved, self.nearest)
+        predictions, bias = (None if x is None else x.to(w.device) for x in (self.predictions, self.bias))
+        return Examples(self.features.to(w.device), self.labels.to(w.device), predictions, bias, self.nearest)
 
     def predict(self, w: Tensor) -> Tensor:
         """The head's choice for each example, (n,): as stored, the nearest row of `w`, or the largest w.h + bias."""
