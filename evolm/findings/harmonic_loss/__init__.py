@@ -20,8 +20,10 @@ FINDING = Finding(
             url="https://arxiv.org/abs/2502.01628",
         ),
         Citation(
-            key="millergolub2026rethinking",
-            authors="Maxwell Miller-Golub and others",
+            key="millergolub2026distances",
+            authors=(
+                "Maxwell Miller-Golub, Kamil Faber, Marcin Pietron, Panpan Zheng, Pasquale Minervini, Roberto Corizzo"
+            ),
             year=2026,
             title="Rethinking the Harmonic Loss via Non-Euclidean Distance Layers",
             url="https://arxiv.org/abs/2603.10225",

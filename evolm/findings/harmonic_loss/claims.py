@@ -91,4 +91,34 @@ CLAIMS: tuple[Claim, ...] = (
 )
 
 #: Verdicts last seen and accepted, by preset; `evolm check` tells when a record says something else.
-EXPECTED: dict[str, dict[str, str]] = {}
+EXPECTED: dict[str, dict[str, str]] = {
+    "cpu": {
+        "less-delay": "inconclusive",
+        "finite-centres": "inconclusive",
+        "task-geometry": "inconclusive",
+        "less-data": "inconclusive",
+        "less-delay-authors": "inconclusive",
+        "less-data-authors": "inconclusive",
+        "plane-chosen": "inconclusive",
+        "one-winding": "inconclusive",
+        "generalises-sooner": "inconclusive",
+        "norms-stand-still": "reproduced",
+        "leak-flatters": "reproduced",
+        "plane-without-a-task": "reproduced",
+        "lattice-plane": "reproduced",
+        "residues-plane": "inconclusive",
+        "tree-generalises": "inconclusive",
+        "permutations-generalises": "inconclusive",
+        "centres-are-convex": "not reproduced",
+        "one-layer-alike": "not run at this scale",
+        "cosine-more-accurate": "inconclusive",
+        "cosine-more-accurate-mnist": "not run at this scale",
+        "bray-curtis-sharper": "not reproduced",
+        "mahalanobis-sharper": "not reproduced",
+        "distances-collapse": "not specific",
+        "text-loss-alike": "not run at this scale",
+        "text-steadier": "not run at this scale",
+        "text-structured": "not run at this scale",
+        "less-energy": "not run at this scale",
+    },
+}
