@@ -79,14 +79,14 @@ def test_every_program_of_a_preset_is_run_once_for_every_seed(preset: str) -> No
     assert done == expected
 
 
-def test_seeds_run_together_in_fours_and_the_language_model_one_by_one() -> None:
+def test_seeds_run_together_in_eights_and_the_language_model_one_by_one() -> None:
     params = resolved("cpu", seeds=9, text_seeds=2)
     sizes = Counter(
         len(unit.arguments["seeds"])
         for unit in experiment.units(params, "cpu")
         if unit.arguments["group"] == "addition"
     )
-    assert sizes == {4: 2, 1: 1}
+    assert sizes == {8: 1, 1: 1}
     texts = [unit for unit in experiment.units(params, "cpu") if unit.arguments["group"] == "text"]
     assert [len(unit.arguments["seeds"]) for unit in texts] == [1] * 2 * len(arms.TEXT)
 
@@ -97,7 +97,7 @@ def test_a_hub_id_makes_a_valid_name_and_a_set_that_is_not_here_is_left_out(monk
     assert here == {None, "digits"}
     monkeypatch.setattr(experiment, "_present", lambda name: True)
     names = [unit.name for unit in experiment.units(params, "cpu") if unit.arguments.get("images") == "uoft-cs/cifar10"]
-    assert len(names) == 2 * 2  # two backbones, eight seeds in fours
+    assert len(names) == 2  # two backbones, eight seeds together
     assert all("uoft-cs_cifar10" in name for name in names)
 
 
@@ -277,8 +277,8 @@ def test_the_language_model_is_handed_its_own_head_rate_and_size(name: str, monk
     params = resolved("gpu", text_seeds=1)
     unit = next(u for u in experiment.units(params, "cpu") if u.arguments.get("arm") == name)
     experiment.run_unit(params, unit, "cpu")
-    size = {"width": 128, "layers": 3, "steps": 4000}
-    assert asked == [((name, arms.TEXT[name].head, arms.TEXT[name].lr, 2000), {**size, "device": "cpu"})]
+    size = text.Size(width=128, layers=3, steps=4000)
+    assert asked == [((name, arms.TEXT[name].head, arms.TEXT[name].lr, 2000, size), {"device": "cpu"})]
 
 
 def test_an_interrupted_run_resumes_to_the_same_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,6 +40,16 @@ TINY = {
         "validation_problems": 20,
     },
     "stability-gap": {"seeds": 1, "width": 16, "layers": 1, "pretrain_steps": 21, "steps": 20, "warmup": 2},
+    "harmonic-loss": {
+        "seeds": 1,
+        "epochs": 8,
+        "long_epochs": 20,
+        "shares": [],
+        "authors_shares": [],
+        "splits": [],
+        "tasks": [],
+        "image_epochs": 4,
+    },
 }
 
 
