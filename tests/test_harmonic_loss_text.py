@@ -43,6 +43,7 @@ def _small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text, "text_rows", rows)
         patch.setattr(text, "text_stream", stream)
+        patch.setattr(text, "ROWS", 4)
         text._trigram.cache_clear()
         yield
     text._trigram.cache_clear()

@@ -114,9 +114,9 @@ def image_model(
         config = ResNetConfig(num_channels=channels, num_labels=classes, **RESNETS[name])  # type: ignore[call-arg]
         model = ResNetForImageClassification(config)
         if side < SMALL_SIDE:
-            stem = model.resnet.embedder
+            stem: Any = model.resnet.embedder
             stem.embedder.convolution = nn.Conv2d(channels, config.embedding_size, 3, padding=1, bias=False)
-            stem.pooler = nn.Identity()  # type: ignore[assignment]
+            stem.pooler = nn.Identity()
         return head.put_on(model)
 
 
