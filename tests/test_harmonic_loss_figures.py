@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evolm.findings.harmonic_loss import figures_curves, figures_geometry
+from evolm.findings.harmonic_loss import figures_curves, figures_exponents, figures_geometry
 from evolm.findings.harmonic_loss.arms import AUTHORS, CHOSEN, UNDECAYED, addition_arms
 from evolm.findings.harmonic_loss.figure_style import STYLE, base
 from evolm.fragments import Fragment
@@ -23,7 +23,7 @@ FIGURES: list[Callable[..., Figure | Fragment]] = [
     figures_curves.norms,
     figures_geometry.planes,
     figures_geometry.evidence,
-    figures_geometry.exponents,
+    figures_exponents.exponents,
 ]
 GROUPS = {"addition": addition_arms(), "authors": AUTHORS, "undecayed": UNDECAYED, "data": CHOSEN, "split": AUTHORS}
 LAST = 50
@@ -43,7 +43,7 @@ def a_record(seeds: int = 2, **planted: Any) -> dict[str, pd.DataFrame]:
     runs["split"] = np.where(runs["group"] == "split", "shuffled", "clean")
     ends = {
         "generalised_seen": True, "generalised_epoch": 10, "test_accuracy": 1.0, "ev2": 0.5, "delay": 1.0,
-        "vector_norm_slope": 0.1,
+        "vector_norm_slope": 0.1, "shape": 0.25,
     }  # fmt: skip
     main = runs[runs["group"].isin(["addition", "authors", "undecayed"])]
     curves = main.merge(pd.DataFrame({"epoch": [0, 1, 10, LAST]}), how="cross")
@@ -109,10 +109,17 @@ def test_survival_counts_censored_runs_and_tests_harmonic_against_cross_entropy(
     models.loc[late, "generalised_seen"] = [True, True, True, False, False]
     text = caption(figures_curves.survival(record, PARAMS))
     assert "censored are cross-entropy 2 of 5 each" in text
-    assert "median epoch 10 for harmonic and 22 for cross-entropy" in text
+    assert "median epoch cross-entropy 22, normalised 10," in text
     # All five harmonic runs end at once, of ten at risk: (5 - 2.5)^2 over 5 (5/10)^2 (5/9), so chi^2 = 9 of one degree.
-    assert "p = 0.0027" in text
-    assert "log-rank test between the two: undefined" in text  # at the authors' settings all are there at once
+    assert "harmonic p = 0.0027" in text
+    assert "normalised p = 0.0027" in text
+    # At the authors' settings all are there at once.
+    assert "log-rank tests against cross-entropy, one by one: normalised undefined" in text
+    never = models.assign(generalised_seen=models["generalised_seen"] & (models["arm"] != "harmonic"))
+    never.loc[never["arm"] == "cross-entropy", "generalised_seen"] = False
+    shown = caption(figures_curves.survival({"models": never[never["group"] == "addition"]}, PARAMS))
+    assert "harmonic more than 10;" in shown
+    assert "harmonic p" not in shown  # without an event there is no test
 
 
 def test_late_slopes_are_means_with_ranges_and_divergence_counts_as_growth(drawn_once: None) -> None:
@@ -140,7 +147,7 @@ def test_planes_are_of_the_first_seed_and_the_share_of_the_main_program(drawn_on
     models.loc[models["seed"] == 0, ["test_accuracy", "ev2"]] = [0.25, 0.75]
     other = {name: rows.assign(share=0.5) for name, rows in record.items()}
     both = {name: pd.concat([other[name].assign(ev2=0.1), rows]) for name, rows in record.items()}
-    assert "harmonic, as chosen 25 % and 75 %" in caption(figures_geometry.planes(both, PARAMS))
+    assert "harmonic, as chosen 25 %, 75 % and 25 %" in caption(figures_geometry.planes(both, PARAMS))
 
 
 def test_evidence_tells_runs_that_learnt_from_others_and_from_random_answers(drawn_once: None) -> None:
@@ -148,10 +155,11 @@ def test_evidence_tells_runs_that_learnt_from_others_and_from_random_answers(dra
     models = record["models"]
     models.loc[models["group"] == "split", ["test_accuracy", "ev2"]] = [0.03, 0.44]
     models.loc[models["arm"] == "harmonic, authors'", "ev2"] = [0.9, 0.6]
+    models.loc[models["arm"] == "harmonic, untied", ["test_accuracy", "ev2"]] = [0.7, 0.99]
     models.loc[(models["arm"] == "harmonic") & (models["group"] == "data"), ["test_accuracy", "ev2"]] = [0.4, 0.8]
     text = caption(figures_geometry.evidence(record, PARAMS))
-    assert "Runs that learnt reach 50 % to 90 % (14)" in text
-    assert "runs that did not reach 80 % to 80 % (1)" in text
+    assert "Runs that learnt reach 50 % to 90 % (15)" in text
+    assert "runs that did not reach 80 % to 99 % (2)" in text  # one of them with class vectors of its own
     assert "runs with random answers reach 44 % to 60 % (5)" in text
 
 
@@ -160,6 +168,6 @@ def test_exponents_are_read_from_the_names_of_arms(drawn_once: None) -> None:
     models = record["models"]
     models.loc[models["arm"] == "harmonic, n = 16", "generalised_epoch"] = [30, 40]
     models.loc[models["arm"] == "harmonic, n = 16", "generalised_seen"] = [True, False]
-    text = caption(figures_geometry.exponents(record, PARAMS))
+    text = caption(figures_exponents.exponents(record, PARAMS))
     assert "10 at n = 1, 10 at n = 2, 10 at n = 4, 10 at n = 8, 35 at n = 16, 10 under cross-entropy" in text
     assert "1 of 10 harmonic runs never get there" in text

@@ -21,12 +21,15 @@ FIGURES = (
     figures_data.leak,
     figures_data.tasks,
     figures_map.exponent_map,
+    figures_map.exponent_costs,
     figures_images.centres,
     figures_images.hulls,
     figures_images.layer_norms,
     figures_distances.distances,
     figures_text.text_curves,
 )
+#: Figures of one seed always, or that count runs.
+COUNTED = (figures_images.centres, figures_map.exponent_map, figures_map.exponent_costs)
 PARAMS: Any = evolm.finding.get("harmonic-loss").resolve("cpu", first_seed=20, seeds=2)
 pytestmark = pytest.mark.usefixtures("drawn_once")
 
@@ -82,7 +85,11 @@ def test_a_whole_record_is_drawn(draw: Any, seeds: tuple[int, ...]) -> None:
     found = draw(_tables(seeds), PARAMS)
     assert isinstance(found, Figure)
     assert found.name.startswith("harmonic-loss-")
-    if draw not in (figures_images.centres, figures_map.exponent_map):  # of one seed always; of counts of runs
+    if draw not in (
+        figures_images.centres,
+        figures_map.exponent_map,
+        figures_map.exponent_costs,
+    ):  # of one seed always; of counts of runs
         assert ("One seed" in found.html) == (len(seeds) == 1)
     assert "nan" not in found.alt + found.html.split("<figcaption>")[1]
 
@@ -133,6 +140,36 @@ def test_the_map_names_the_best_exponent_of_each_distance() -> None:
     cells = figures_map.mapped(_tables())
     first = cells[(cells["distance"] == "euclidean") & (cells["exponent"] == 2)]
     assert (first[["learnt", "runs"]].to_numpy() == [[0, 2]]).all()
+
+
+def test_the_map_of_costs_has_medians_of_censored_times_and_planes_of_what_was_learnt() -> None:
+    rows = _tables()["models"].reset_index(drop=True)
+    best = (rows["group"] == "map") & (rows["arm"] == "harmonic, n = 16")
+    rows.loc[best & (rows["seed"] == 21), ["generalised_epoch", "generalised_seen"]] = [200, False]
+    rows.loc[rows["group"].isin(["map"]) & (rows["arm"] == "harmonic, n = 2"), "generalised_seen"] = False
+    cells = figures_map.mapped({"models": rows}).set_index(["distance", "exponent"])
+    assert cells.loc[("euclidean", 16.0), "epoch"] == 30  # half of two runs are there
+    assert cells.loc[("euclidean", 2.0), "epoch"] == np.inf
+    assert cells.loc[("euclidean", 16.0), "ev2"] == pytest.approx(0.48)
+    assert np.isnan(cells.loc[("euclidean", 2.0), "ev2"])
+    found = figures_map.exponent_costs({"models": rows}, PARAMS)
+    assert isinstance(found, Figure)
+    assert (
+        "euclidean: at 40 % of the pairs n = 16 is fastest with 30 epochs, and n = 16 flattest with 48 %" in found.alt
+    )
+    none = {"models": rows.assign(generalised_seen=False)}
+    assert "no exponent brings half of the runs there" in getattr(figures_map.exponent_costs(none, PARAMS), "alt", "")
+
+
+def test_heads_as_chosen_stand_below_the_exponents_at_the_shares_of_the_map() -> None:
+    rows = _tables()["models"].reset_index(drop=True)
+    rows = pd.concat([rows, rows[rows["group"] == "map"].assign(share=0.6, test_accuracy=0.2)])
+    rows.loc[(rows["arm"] == "distance") & (rows["share"] == 0.6), "test_accuracy"] = 0.7
+    found, others = figures_map.mapped({"models": rows}), figures_map.beside({"models": rows})
+    plan = figures_map.layout(found, others, PARAMS)
+    assert (plan.exponents, plan.others, plan.shares) == ([16.0, 2.0], ["distance", "cross-entropy"], [0.4, 0.6])
+    grid = figures_map._grid(found[found["distance"] == "manhattan"], others, "accuracy", plan)
+    np.testing.assert_allclose(grid, [[0.96, 0.2], [0.9, 0.2], [0.5, 0.7], [0.5, 0.5]])
 
 
 def test_distances_name_the_best_beside_cross_entropy() -> None:

@@ -19,6 +19,7 @@ from evolm.findings.harmonic_loss.figure_style import (
     rows_of,
     seeds_in,
 )
+from evolm.findings.harmonic_loss.readings_words import median_epoch
 from evolm.fragments import Fragment
 from evolm.panels import DOTTED, below, each, is_narrow, listed, outer_labels, percent, sentence
 from evolm.plotting import Figure, colour, figure
@@ -135,23 +136,28 @@ def _steps(axes: Any, rows: pd.DataFrame, head: str, last: int) -> None:
 
 
 def _times(rows: pd.DataFrame) -> str:
-    """What is censored by head, and the log-rank test of harmonic loss against cross-entropy, in words."""
-    never = {
-        head: int((~rows.loc[rows["head"] == head, "generalised_seen"].astype(bool)).sum()) for head in heads_in(rows)
-    }
+    """Median epochs, what is censored by head, and log-rank tests of every head against cross-entropy, in words."""
+    heads = heads_in(rows)
+    found = {head: rows[rows["head"] == head] for head in heads}
+    never = {head: int((~part["generalised_seen"].astype(bool)).sum()) for head, part in found.items()}
     parts = [f"{STYLE[head].short} {count}" for head, count in never.items() if count]
-    text = f"censored are {listed(parts)} of {rows['seed'].nunique()} each" if parts else "no run is censored"
-    pair = [rows[rows["head"] == head] for head in ("harmonic", "cross-entropy")]
-    if all(len(part) > 1 for part in pair) and any(part["generalised_seen"].any() for part in pair):
-        with np.errstate(invalid="ignore"):  # 0 / 0 where all runs of both get there at once
-            p = float(logrank(*(censored(part) for part in pair)).pvalue)
-        medians = [f"{part['generalised_epoch'].median():.0f}" for part in pair]
-        size = "undefined" if np.isnan(p) else f"p = {p:.2g}" if p >= 0.001 else "p < 0.001"
-        text += (
-            f"; median epoch {medians[0]} for harmonic and {medians[1]} for cross-entropy, censored ones at their last "
-            f"(log-rank test between the two: {size})"
-        )
-    return text
+    medians = [f"{STYLE[head].short} {median_epoch(part, part['arm'].iloc[0])}" for head, part in found.items()]
+    text = f"median epoch {', '.join(medians)}; "
+    text += f"censored are {listed(parts)} of {rows['seed'].nunique()} each" if parts else "no run is censored"
+    if "cross-entropy" not in found:
+        return text
+    tests = {head: _against(part, found["cross-entropy"]) for head, part in found.items() if head != "cross-entropy"}
+    said = [f"{STYLE[head].short} {p}" for head, p in tests.items() if p]
+    return f"{text}; log-rank tests against cross-entropy, one by one: {', '.join(said)}" if said else text
+
+
+def _against(part: pd.DataFrame, other: pd.DataFrame) -> str:
+    """p of a log-rank test in words; empty without two runs of each and an event in either."""
+    if min(len(part), len(other)) < 2 or not (part["generalised_seen"].any() or other["generalised_seen"].any()):
+        return ""
+    with np.errstate(invalid="ignore"):  # 0 / 0 where all runs of both get there at once
+        p = float(logrank(censored(part), censored(other)).pvalue)
+    return "undefined" if np.isnan(p) else f"p = {p:.2g}" if p >= 0.001 else "p < 0.001"
 
 
 def norms(tables: Tables, params: Scale) -> Figure | Fragment:

@@ -1,0 +1,124 @@
+"""Sentences on geometry, exponents and norms whose numbers come from a record: tables in, Markdown out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from evolm.findings.harmonic_loss import estimands
+from evolm.findings.harmonic_loss.algorithmic import LATE, LEARNT
+from evolm.findings.harmonic_loss.experiment import epochs_of
+from evolm.findings.harmonic_loss.readings import of_settings
+from evolm.findings.harmonic_loss.readings_words import (
+    AUTHORS,
+    HEADS,
+    Tables,
+    ends,
+    learnt,
+    less,
+    mean,
+    median_epoch,
+    number,
+    present,
+    side,
+    with_interval,
+)  # fmt: skip
+from evolm.panels import listed, percent
+
+if TYPE_CHECKING:
+    from evolm.findings.harmonic_loss.parameters import HarmonicLossParams
+
+
+def plane(tables: Tables, params: HarmonicLossParams) -> str:
+    """Explained variance by settings, where the task is learnt and where answers are random."""
+    parts = []
+    for words, rows in of_settings(tables, params).items():
+        if present(rows, "harmonic", "cross-entropy"):
+            two = [f"{percent(mean(rows, head, 'ev2'))} under {name} ({ends(rows, head)} runs end above {percent(LEARNT)})"
+                   for head, name in (("harmonic", "harmonic loss"), ("cross-entropy", "cross-entropy"))]  # fmt: skip
+            parts.append(f"{words}, {listed(two)}")
+    text = f"Share of the tokens' variance in two dimensions: {'; '.join(parts)}." if parts else ""
+    if parts and "authors" in parts[0]:
+        text += f" The authors' settings have {params.long_epochs:,} epochs here; the paper reports nearly all of it after 7,000."
+    return f"{text} {_flat_without_learning(tables)} {_random(tables)}".strip()
+
+
+def _flat_without_learning(tables: Tables) -> str:
+    """Explained variance of the runs of addition that end without having the task, beside those that have it."""
+    rows = estimands.models(tables, "addition")
+    right = rows["test_accuracy"].astype(float) >= LEARNT if len(rows) else pd.Series(dtype=bool)
+    if not len(rows) or right.all():
+        return ""
+    flat, learned = rows.loc[~right, "ev2"].astype(float), rows.loc[right, "ev2"].astype(float)
+    arm = rows.loc[~right, "arm"].to_numpy()[flat.to_numpy().argmax()]
+    text = (
+        f"Of {len(rows)} runs with chosen rates and decays {len(flat)} end below {percent(LEARNT)} of test pairs, with up to {percent(flat.max())} of the "
+        f"variance in two dimensions ({arm})"
+    )
+    if not len(learned):
+        return f"{text}."
+    beyond = (
+        "so a plane alone is no evidence of learning" if flat.max() >= learned.mean() else "less than those that do"
+    )
+    return f"{text}; the others have {percent(learned.mean())} on average, {beyond}."
+
+
+def _random(tables: Tables) -> str:
+    """Explained variance under random answers."""
+    rows = estimands.models(tables, "split", split="shuffled")
+    if not present(rows, f"harmonic{AUTHORS}", f"cross-entropy{AUTHORS}"):
+        return ""
+    return (
+        f"Where answers are drawn at random, so that nothing can be learnt, it is {percent(mean(rows, f'harmonic{AUTHORS}', 'ev2'))} under harmonic loss "
+        f"and {percent(mean(rows, f'cross-entropy{AUTHORS}', 'ev2'))} under cross-entropy."
+    )
+
+
+def exponents(tables: Tables, params: HarmonicLossParams) -> str:
+    """What the exponent sets, all else as chosen."""
+    rows = estimands.models(tables, "addition")
+    names = {f"harmonic, n = {n:g}": n for n in (1.0, 2.0, 4.0, 8.0, 16.0) if present(rows, f"harmonic, n = {n:g}")}
+    if not names:
+        return ""
+    times = [f"{median_epoch(rows, arm)} at n = {n:g} ({learnt(rows, arm)} runs)" for arm, n in names.items()]
+    text = f"Median epochs until {percent(LEARNT)} of test pairs are right: {listed(times)}."
+    flat = rows[rows["arm"].isin(list(names)) & (rows["test_accuracy"] >= LEARNT)].groupby("arm")["ev2"].mean()
+    if len(flat):
+        shares = [f"{percent(flat[arm])} at n = {n:g}" for arm, n in names.items() if arm in flat.index]
+        text += f" Variance in two dimensions, of the runs that end with the task learnt: {listed(shares)}."
+    first, *_, last = [*names, *names]
+    if first != last:
+        later = less(rows, last, first, "generalised_epoch")
+        words = {
+            "above": "The larger exponent is the slower one",
+            "below": "The smaller exponent is the slower one",
+            "alike": "These seeds do not tell their speeds apart",
+        }
+        if side(later):
+            text += (
+                f" {words[side(later)]}: from n = {names[first]:g} to n = {names[last]:g} that epoch changes by {with_interval(later, 0)}, paired by seed, "
+                "runs that never get there at their last epoch."
+            )
+    return text
+
+
+def norms(tables: Tables, params: HarmonicLossParams) -> str:
+    """Late slopes without decay, and whether the fit was over by then."""
+    rows = estimands.models(tables, "undecayed")
+    if rows.empty:
+        return ""
+    slopes = rows.assign(slope=rows["vector_norm_slope"].astype(float).fillna(estimands.DIVERGED))
+    parts = [
+        f"{head} {number(mean(slopes, f'{head}, no decay', 'slope'), 3, sign=True)}"
+        for head in HEADS
+        if present(rows, f"{head}, no decay")
+    ]
+    late = LATE * epochs_of(params, "undecayed")
+    fitted = (rows["fit_seen"].astype(bool) & (rows["fit_epoch"] <= late)).mean()
+    lost = int(rows["vector_norm_slope"].isna().sum())
+    diverged = f" Runs that diverged count as {estimands.DIVERGED:g}: {lost}." if lost else ""
+    return (
+        f"Slopes of log norm against log epoch over the last {percent(1 - LATE)} of the run: {listed(parts)}. By their start {percent(float(fitted))} of "
+        f"the runs had fitted {percent(LEARNT)} of the training pairs. A slope of 0 is a norm that stands still.{diverged}"
+    )

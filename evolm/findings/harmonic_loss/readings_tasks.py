@@ -1,0 +1,107 @@
+"""Sentences on further tasks, images and the language model whose numbers come from a record: tables in, Markdown out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from evolm.findings.harmonic_loss import estimands
+from evolm.findings.harmonic_loss.readings_words import HEADS, Tables, less, mean, present, side, with_interval
+from evolm.panels import listed, percent
+
+if TYPE_CHECKING:
+    from evolm.findings.harmonic_loss.parameters import HarmonicLossParams
+
+LAYER = ("cross-entropy", "squared distance", "harmonic", "harmonic, authors'")
+
+
+def tasks(tables: Tables, params: HarmonicLossParams) -> str:
+    """Accuracy and explained variance on the other tasks."""
+    parts = []
+    for task in params.tasks:
+        rows = estimands.models(tables, "task", task=task)
+        said = [
+            f"{head} {percent(mean(rows, head, 'test_accuracy'))} (variance {percent(mean(rows, head, 'ev2'))})"
+            for head in HEADS
+            if present(rows, head)
+        ]
+        if said:
+            parts.append(f"{task}: {', '.join(said)}")
+    return f"Test accuracy, and variance in two dimensions: {'; '.join(parts)}." if parts else ""
+
+
+def convexity(tables: Tables, params: HarmonicLossParams) -> str:
+    """How far class vectors of digits are from the hull of their class, and whether Theorem 3 holds to the letter."""
+    if "hull" not in tables:
+        return ""
+    rows = tables["hull"][tables["hull"]["images"] == "digits"]
+    parts = [
+        f"{arm} {mean(rows, arm, 'relative'):.2f} (negative weights {percent(mean(rows, arm, 'negative'))})"
+        for arm in LAYER
+        if present(rows, arm)
+    ]
+    if not parts:
+        return ""
+    text = (
+        f"Distance from the hull of the class over distance from its mean: {listed(parts)}. 0 would be a weighted mean of images, as Theorem 3 has it up "
+        "to terms that it calls negligible; images have no negative pixel, so neither has a weighted mean of them."
+    )
+    if not present(rows, "harmonic"):
+        return text
+    by_seed = rows[rows["arm"] == "harmonic"].groupby("seed")[["relative", "negative"]].mean()
+    far, negative = by_seed["relative"], by_seed["negative"]
+    if side(far) == side(negative) == "above":
+        return (
+            f"{text} **To the letter the theorem does not hold here**: under harmonic loss that ratio is {with_interval(far)} and the share of negative "
+            f"weights {with_interval(negative)}, means over seeds. The exact gradient also pushes a class vector away from the examples of other classes."
+        )
+    return text
+
+
+def distances(tables: Tables, params: HarmonicLossParams) -> str:
+    """Accuracy of the network by head, best first, and which heads are told from cross-entropy."""
+    rows = estimands.vision(tables, params.images[0], "network") if params.images else pd.DataFrame()
+    if rows.empty:
+        return ""
+    means = rows.groupby("arm")["test_accuracy"].mean().sort_values(ascending=False)
+    parts = [f"{arm} {100 * accuracy:.1f} %" for arm, accuracy in means.to_dict().items()]
+    text = f"Test accuracy on {params.images[0]}, best first: {'; '.join(parts)}."
+    if rows["seed"].nunique() < 2:
+        return text
+    spread = float(rows.groupby("arm")["test_accuracy"].std().mean())
+    text += f" Seeds of one head spread by {100 * spread:.1f} points (standard deviation)."
+    if not present(rows, "cross-entropy"):
+        return text
+    beside = {
+        str(arm): side(less(rows, str(arm), "cross-entropy", "test_accuracy"))
+        for arm in means.index
+        if arm != "cross-entropy"
+    }
+    above, below = ([arm for arm, where in beside.items() if where == wanted] for wanted in ("above", "below"))
+    said = [
+        f"{listed(heads)} {'are' if len(heads) > 1 else 'is'} {words} accurate than cross-entropy"
+        for heads, words in ((above, "more"), (below, "less"))
+        if heads
+    ]
+    rest = f"{len(beside) - len(above) - len(below)} of {len(beside)} are not told from it"
+    return f"{text} Paired by seed, one by one at 95 %: {'; '.join([*said, rest])}."
+
+
+def text(tables: Tables, params: HarmonicLossParams) -> str:
+    """The language model: losses beside the trigram's, unsteadiness, ranks."""
+    if "text" not in tables or tables["text"].empty:
+        return (
+            "No language model was trained in this record: it needs `text_seeds` above 0, as the preset `gpu` has it."
+        )
+    rows = tables["text"]
+    below = int((rows["nats"] < rows["trigram"]).sum())
+    parts = [
+        f"{arm} {part['nats'].mean():.3f} nats, gradients' spread {part['unsteadiness'].mean():.3f}, token vectors of effective rank "
+        f"{part['vector_rank'].mean():.0f}"
+        for arm, part in rows.groupby("arm")
+    ]
+    levels = np.unique(rows["trigram"].round(3))
+    level = f"{levels[0]:.3f}" if len(levels) == 1 else f"{levels.min():.3f} to {levels.max():.3f}"
+    return f"{'; '.join(parts)}. {below} of {len(rows)} models are below the trigram's {level} nats."

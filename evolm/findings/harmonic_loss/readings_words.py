@@ -1,0 +1,80 @@
+"""What the chapter's sentences share: means, medians of censored times, differences paired by seed, words for them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from evolm.findings.harmonic_loss.algorithmic import LEARNT
+from evolm.intervals import seed_interval
+
+Tables = dict[str, pd.DataFrame]
+#: The five heads, in the order of every sentence.
+HEADS = ("cross-entropy", "normalised", "squared distance", "distance", "harmonic")
+AUTHORS = ", authors'"
+#: Both kinds of settings.
+EITHER = ("authors", "addition")
+
+
+def mean(rows: pd.DataFrame, arm: str, column: str) -> float:
+    """Mean over seeds of an arm; NaN where it has no rows."""
+    return float(rows.loc[rows["arm"] == arm, column].astype(float).mean())
+
+
+def present(rows: pd.DataFrame, *arms: str) -> bool:
+    """Whether a group has all of some arms."""
+    return set(arms) <= set(rows["arm"])
+
+
+def learnt(rows: pd.DataFrame, arm: str) -> str:
+    """How many runs of an arm ever reach 95 % of test pairs: `8 of 8`."""
+    seen = rows.loc[rows["arm"] == arm, "generalised_seen"].astype(bool)
+    return f"{int(seen.sum())} of {len(seen)}"
+
+
+def ends(rows: pd.DataFrame, arm: str) -> str:
+    """How many runs of an arm have 95 % of test pairs right at the end: `6 of 8`."""
+    right = rows.loc[rows["arm"] == arm, "test_accuracy"].astype(float) >= LEARNT
+    return f"{int(right.sum())} of {len(right)}"
+
+
+def median_epoch(rows: pd.DataFrame, arm: str) -> str:
+    """The first epoch by which half of an arm's runs have 95 % of test pairs right, as Kaplan and Meier's curve has it.
+
+    `more than N` where half of them never get there.
+    """
+    part = rows[rows["arm"] == arm]
+    times = np.sort(np.where(part["generalised_seen"].astype(bool), part["generalised_epoch"], np.inf))
+    middle = times[(len(times) - 1) // 2]
+    return f"{middle:.0f}" if np.isfinite(middle) else f"more than {part['generalised_epoch'].max():.0f}"
+
+
+def less(rows: pd.DataFrame, arm: str, other: str, column: str) -> pd.Series:
+    """A column of an arm less that of another, paired by seed; of seeds that have both."""
+    wide = rows[rows["arm"].isin([arm, other])].pivot(index="seed", columns="arm", values=column).astype(float)
+    return (wide[arm] - wide[other]).dropna()
+
+
+def side(values: pd.Series) -> str:
+    """Where the 95 % interval of a mean over seeds lies: `above` 0, `below` it, or `alike`; empty for one seed."""
+    if len(values) < 2:
+        return ""
+    low, high = seed_interval(values.to_numpy(float))
+    return "above" if low > 0 else "below" if high < 0 else "alike"
+
+
+def with_interval(values: pd.Series, digits: int = 2) -> str:
+    """A mean with its 95 % interval over seeds, where there are seeds for one: 0.29 [0.11, 0.46]."""
+    text = number(float(values.mean()), digits)
+    if len(values) < 2:
+        return text
+    low, high = seed_interval(values.to_numpy(float))
+    return f"{text} [{number(float(low), digits)}, {number(float(high), digits)}]"
+
+
+def number(value: float, digits: int = 2, *, sign: bool = False) -> str:
+    """With a true minus, and none before zero: 0.05, −0.30; with a plus if asked for."""
+    text = f"{value:+.{digits}f}"
+    if not float(text):
+        return text[1:]
+    return text.replace("-", "−") if sign or value < 0 else text[1:]
