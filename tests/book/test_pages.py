@@ -9,6 +9,8 @@ import yaml
 
 from evolm import paths
 
+#: The first test builds the book, which runs every chapter one after another.
+pytestmark = pytest.mark.timeout(1800)
 DESKTOP, PHONE = (1280, 900), (390, 844)
 # What a page shows, taken once per page, size and theme.
 LOOK = """() => {
