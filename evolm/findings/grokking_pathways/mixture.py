@@ -20,6 +20,7 @@ there is nothing to generalise; what is repeated can still be memorised.
 from __future__ import annotations
 
 import random
+import re
 import string
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -28,7 +29,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from evolm.findings.stability_gap.text_world import split
+from evolm.findings.stability_gap.text_world import Part, split
 
 Ints = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -148,11 +149,10 @@ class Mixture:
 
 
 @lru_cache
-def speeches(part: str) -> str:
+def speeches(part: Part) -> str:
     """Real text of one part of the speeches: lower case, one space between words, without characters that are rare."""
-    kept = set(string.ascii_lowercase + string.digits + " .,;:'-?!")
-    words = " ".join(document.text for document in split("general", part)).lower().split()  # type: ignore[arg-type]
-    return "".join(character for character in " ".join(words) if character in kept)
+    words = " ".join(document.text for document in split("general", part)).lower().split()
+    return re.sub(r"[^a-z0-9 .,;:'?!-]", "", " ".join(words))
 
 
 @lru_cache

@@ -33,7 +33,7 @@ class GrokkingPathwaysParams(Params):
     steps: int = parameter(800, "updates on tables", unit="updates", ge=10, le=10**7)
     batch: int = parameter(256, "pairs per update", unit="pairs", ge=8, le=2**20)
     rate: Rate = parameter(3e-3, "learning rate, constant after ten updates", unit="per step", gt=0, le=1)
-    decay: float = parameter(2.0, "weight decay of matrices", unit="per unit of learning rate", ge=0, le=10)
+    decay: float = parameter(1.0, "weight decay of matrices", unit="per unit of learning rate", ge=0, le=10)
     aux: float = parameter(0.01, "coefficient of the load-balancing loss", unit="-", ge=0, le=10)
     checkpoints: int = parameter(32, "evenly spaced measurements", unit="measurements", ge=10, le=1000)
     groups: tuple[Group, ...] = parameter(("core",), "groups of arms", unit="-", min_length=1, max_length=4)
@@ -127,10 +127,10 @@ PRESETS = {
         description="both arms end to end, small: two worlds of tables, and a short reading of the mixture",
         overrides={
             "seeds": 2,
-            "steps": 400,
-            "checkpoints": 20,
+            "steps": 320,
+            "checkpoints": 16,
             "text_seeds": 1,
-            "text_steps": 200,
+            "text_steps": 100,
             "text_batch": 16,
             "text_checkpoints": 10,
         },

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 Tables = dict[str, pd.DataFrame]
 #: Documents of each domain that are followed, of those trained on and of those held out; half of the former is dated.
-FOLLOWED, HELD_OUT = 80, 60
+FOLLOWED, HELD_OUT = 48, 40
 #: They are among the first ones read: this share of all, or twice as many as are needed.
 EARLY_SHARE = 0.1
 WARMUP = 20
@@ -67,12 +67,8 @@ def run_text(params: GrokkingPathwaysParams, seed: int, device: str) -> Tables:
         held_out = {domain: world.held_out(domain, HELD_OUT) for domain in DOMAINS}
         model = tiny_olmoe(text_shape(params, world), aux=params.aux, seed=seed).to(device)  # type: ignore[arg-type]
         for step, nats in trained(model, documents, params, seed):
-            kept = {
-                name: list(value) for name, value in _measured(model, followed, held_out, params, seed, step).items()
-            }
-            kept["training"] = [
-                pd.DataFrame([{"nats": nats, **_norms(model)}]).assign(imbalance=_imbalance(model, followed, params))
-            ]
+            kept = _measured(model, followed, held_out, params, seed, step)
+            kept["training"][0].insert(0, "nats", nats)
             for name, parts in kept.items():
                 for part in parts:
                     part.insert(0, "arm", arm)
@@ -159,7 +155,7 @@ def _measured(
     model: OlmoeForCausalLM, followed: dict[str, Documents], held_out: dict[str, Documents],
     params: GrokkingPathwaysParams, seed: int, step: int,
 ) -> dict[str, list[pd.DataFrame]]:  # fmt: skip
-    frames: dict[str, list[pd.DataFrame]] = {"curve": [], "pathways": [], "layers": []}
+    frames: dict[str, list[pd.DataFrame]] = {"curve": [], "pathways": [], "layers": [], "training": []}
     layers: Any = model.model.layers
     router = torch.stack([layer.mlp.gate.weight.detach().cpu() for layer in layers])
     for domain in DOMAINS:
@@ -187,6 +183,10 @@ def _measured(
         for name, frame in (("pathways", found.quantities), ("layers", found.layers)):
             frame.insert(0, "group", domain)
             frames[name].append(frame)
+        if domain == "prose":
+            of_tokens = inside.weights[torch.from_numpy(followed[domain].loss)]  # (token, layer, expert)
+            load = load_imbalance(expert_load(of_tokens, params.active))
+            frames["training"].append(pd.DataFrame([{**_norms(model), "imbalance": float(load.mean())}]))
     return frames
 
 
@@ -194,9 +194,3 @@ def _norms(model: OlmoeForCausalLM) -> dict[str, float]:
     squares = {name: float(weight.detach().square().sum()) for name, weight in model.named_parameters()}
     gates = sum(value for name, value in squares.items() if name.endswith("mlp.gate.weight"))
     return {"weight_norm": sum(squares.values()) ** 0.5, "router_norm": gates**0.5}
-
-
-def _imbalance(model: OlmoeForCausalLM, followed: dict[str, Documents], params: GrokkingPathwaysParams) -> float:
-    rows = followed["prose"]
-    weights = probed(model, rows).weights[torch.from_numpy(rows.loss)]  # (token, layer, expert)
-    return float(load_imbalance(expert_load(weights, params.active)).mean())
