@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from evolm import chapter_tables, describe, forecast, judging, lock, paths, scoreboard, typeset
+from evolm.badges import worded
 from evolm.finding import Finding, ParameterError, Params, get, nearest
 from evolm.fragments import CodeBlock, Fragment, folded, labelled, verdict_text
 from evolm.record import Record, Store
@@ -203,6 +204,22 @@ class Chapter:
         else:
             return "(no kept record)"
         return chapter_tables.spoken(declared, verdict, what)
+
+    def told(self, claim: str, what: str = "estimate", *, controls: bool = True) -> str:
+        """One number for a sentence with its interval and verdict, in Markdown, from the best kept record.
+
+        With `controls`, what each control shows as well, but for those that repeat the number itself.
+        """
+        declared, found = self.finding.claim(claim), judging.best_of(self.judged, claim)
+        if found is None:
+            return "no kept record speaks about it yet"
+        verdict = found[1]
+        number, interval, shown = (
+            chapter_tables.spoken(declared, verdict, name) for name in (what, "interval", "controls")
+        )
+        beside = [text for text in shown.split("; ") if text and not text.startswith(f"{number} ")] if controls else []
+        word = f"*{worded(verdict.verdict, ours=declared.asks == 'us')}*"
+        return f"**{number}** {interval} ({'; '.join([word, *beside])})"
 
 
 def parameters_in(namespace: Mapping[str, Any], finding: Finding) -> dict[str, Any]:

@@ -60,6 +60,14 @@ def outer_labels(panels: Any, xlabel: str, ylabel: str) -> None:
             axes.set_xlabel(xlabel)
 
 
+def in_columns(panels: list[Any], columns: int) -> None:
+    """On a wide page rows of so many panels; on a phone they stay one above the other."""
+    if len(panels) > columns and not is_narrow(panels[0]):
+        grid = panels[0].figure.add_gridspec(-(-len(panels) // columns), columns)
+        for place, axes in enumerate(panels):
+            axes.set_subplotspec(grid[place // columns, place % columns])
+
+
 def change_map(
     axes: Any, grid: pd.DataFrame, cell: Callable[[float], str], label: str, *, fonts: tuple[float, float]
 ) -> None:

@@ -240,6 +240,24 @@ def test_numbers_for_prose_come_from_the_verdicts(project: Project) -> None:
         chapter.value("head-excess")
 
 
+def test_a_number_is_told_with_its_interval_verdict_and_controls_from_the_best_kept_record(project: Project) -> None:
+    assert opened(project).told("heads-excess") == "no kept record speaks about it yet"
+    coin = finding.get("coin-flips")
+    kept = Store(project.root / "data" / "records")
+    run_experiment(coin, coin.resolve("cpu"), preset="cpu", store=kept, progress=False)
+    chapter = opened(project)
+    number, interval, verdict, controls = (
+        chapter.value("heads-excess", what, kept=True) for what in ("estimate", "interval", "verdict", "controls")
+    )
+    assert controls
+    bare = f"**{number}** {interval} (*{verdict}*)"
+    assert chapter.told("heads-excess", controls=False) == bare
+    beside = [text for text in controls.split("; ") if not text.startswith(f"{number} ")]
+    assert chapter.told("heads-excess") == "; ".join([bare[:-1], *beside]) + ")"
+    with pytest.raises(KeyError, match="did you mean 'heads-excess'"):
+        chapter.told("head-excess")
+
+
 def test_deviations_name_the_paper_and_the_parameters_that_differ(project: Project) -> None:
     chapter = Chapter.open("coin-flips", namespace(widths=[2]))
     assert repr(chapter.deviations()).splitlines() == [

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from evolm.panels import Look, is_narrow
+from evolm.panels import Look
 from evolm.plotting import colour, plain_ticks
 
 
@@ -28,14 +28,6 @@ def name_rows(axes: Any, names: Sequence[str], *, shown: bool = True, room: floa
     axes.set_yticks(range(len(names)), names if shown else [""] * len(names))
     axes.set_ylim(len(names) - 1 + room, -room)
     axes.grid(False, axis="y")
-
-
-def in_columns(panels: list[Any], columns: int) -> None:
-    """On a wide page rows of so many panels; on a phone they stay one above the other."""
-    if len(panels) > columns and not is_narrow(panels[0]):
-        grid = panels[0].figure.add_gridspec(-(-len(panels) // columns), columns)
-        for place, axes in enumerate(panels):
-            axes.set_subplotspec(grid[place // columns, place % columns])
 
 
 def log_axis(axis: Any, low: float, high: float) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 from matplotlib.ticker import NullLocator
 
-from evolm.panels import DASHDOT, DASHED, DOTTED, Look, is_narrow, seeds_of
+from evolm.findings.harmonic_loss.readings_words import AUTHORS
+from evolm.panels import DASHDOT, DASHED, DOTTED, Look, seeds_of
 from evolm.plotting import colour
 
 #: The same in every figure: hue, marker, line, label, short.
@@ -19,8 +20,8 @@ STYLE = {
     "distance": Look("purple", "D", DASHDOT, "distance, softmax", "distance"),
     "harmonic": Look("vermillion", "s", "-", "harmonic", "harmonic"),
 }
-#: What follows the head's name in that of an arm.
-AUTHORS, UNDECAYED = ", authors'", ", no decay"
+#: What follows the head's name in that of an arm, besides `AUTHORS`.
+UNDECAYED = ", no decay"
 
 
 def base(arm: str) -> str:
@@ -79,11 +80,3 @@ def epoch_axis(axes: Any, last: int) -> None:
     axes.set_xticks(ticks, [f"{tick:,}".replace(",", " ") for tick in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlim(1, 1.08 * last)
-
-
-def two_rows(panels: list[Any]) -> None:
-    """On a wide page four panels in two rows; on a phone they stay one above the other."""
-    if len(panels) == 4 and not is_narrow(panels[0]):
-        grid = panels[0].figure.add_gridspec(2, 2)
-        for place, axes in enumerate(panels):
-            axes.set_subplotspec(grid[place // 2, place % 2])

@@ -9,11 +9,11 @@ import pandas as pd
 
 from evolm.findings.harmonic_loss.algorithmic import LEARNT
 from evolm.findings.harmonic_loss.experiment import SPLIT, Tables
-from evolm.findings.harmonic_loss.figure_parts import by_head, dots, in_columns, log_axis, name_rows, seeds_as_dots
+from evolm.findings.harmonic_loss.figure_parts import by_head, dots, log_axis, name_rows, seeds_as_dots
 from evolm.findings.harmonic_loss.figure_style import STYLE, heads_in, rows_of, seeds_in
 from evolm.findings.harmonic_loss.tasks import MODULUS, SAMPLES, TASKS
 from evolm.fragments import Fragment
-from evolm.panels import DASHED, DOTTED, Look, below, is_narrow, percent, sentence
+from evolm.panels import DASHED, DOTTED, Look, below, in_columns, is_narrow, percent, sentence
 from evolm.plotting import Figure, colour, figure
 
 if TYPE_CHECKING:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from evolm.findings.harmonic_loss.algorithmic import LEARNT
 from evolm.findings.harmonic_loss.estimands import Tables
-from evolm.findings.harmonic_loss.figure_style import STYLE, rows_of, two_rows
+from evolm.findings.harmonic_loss.figure_style import STYLE, rows_of
 from evolm.findings.harmonic_loss.figures_curves import Scale
 from evolm.fragments import Fragment
 from evolm.instruments.geometry_measures import fourier_share
-from evolm.panels import DOTTED, below, each, listed, percent, sentence
+from evolm.panels import DOTTED, below, each, in_columns, listed, percent, sentence
 from evolm.plotting import Figure, colour, figure
 
 #: Group and head of the planes, in the order of the panels.
@@ -31,7 +31,8 @@ def planes(tables: Tables, params: Scale) -> Figure | Fragment:
 
     def draw(panels: Any) -> None:
         panels = each(panels)
-        two_rows(panels)
+        if len(panels) == 4:
+            in_columns(panels, 2)
         for axes, (title, points, order, head, model) in zip(panels, shown, strict=True):
             ring = points[[*order, order[0]]]
             axes.plot(*ring.T, color=colour(STYLE[head].shade), lw=0.9, alpha=0.55, zorder=2)

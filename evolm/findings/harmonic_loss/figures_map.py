@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from evolm.findings.harmonic_loss.algorithmic import LEARNT, WIDTH
 from evolm.findings.harmonic_loss.experiment import Tables
-from evolm.findings.harmonic_loss.figure_parts import in_columns
 from evolm.findings.harmonic_loss.figure_style import STYLE
 from evolm.fragments import Fragment
-from evolm.panels import each, is_narrow, listed, percent, sentence
+from evolm.panels import each, in_columns, is_narrow, listed, percent, sentence
 from evolm.plotting import Figure, colour, figure
 
 if TYPE_CHECKING:

@@ -102,14 +102,6 @@ def one_above_two(panels: list[Any]) -> None:
             axes.set_subplotspec(place)
 
 
-def two_by_two(panels: list[Any]) -> None:
-    """On a wide page two rows of two panels; on a phone they stay one above the other."""
-    if not is_narrow(panels[0]):
-        grid = panels[0].figure.add_gridspec(2, 2)
-        for place, axes in enumerate(panels):
-            axes.set_subplotspec(grid[place // 2, place % 2])
-
-
 def seeds_in(rows: pd.DataFrame) -> str:
     """The sentence of a caption on lines and bands, by the seeds that there are."""
     return seeds_of(rows["seed"].nunique())

@@ -12,10 +12,10 @@ from matplotlib.colors import LinearSegmentedColormap
 
 from evolm.findings.stability_gap import curves
 from evolm.findings.stability_gap.curves import TASK, UNSEEN, Tables
-from evolm.findings.stability_gap.figure_style import Scale, marks_of, setting, size_in_points, two_by_two, whole_points
+from evolm.findings.stability_gap.figure_style import Scale, marks_of, setting, size_in_points, whole_points
 from evolm.fragments import Fragment
 from evolm.intervals import seed_interval
-from evolm.panels import in_points, is_narrow, listed, percent, sentence
+from evolm.panels import in_columns, in_points, is_narrow, listed, percent, sentence
 from evolm.plotting import Figure, colour, figure
 
 SWEPT = re.compile(r"(?:residual ([\d.e+-]+)|null), rate ([\d.e+-]+)")
@@ -58,7 +58,7 @@ def residual_map(tables: Tables, params: Scale) -> Figure | Fragment:
     top = max(float(np.nanmax(grid.to_numpy(float))) for grid in (depth, rise, deeper, recovery))
 
     def draw(panels: list[Any]) -> None:
-        two_by_two(panels)
+        in_columns(panels, 2)
         for axes, title, grid in zip(panels, grids, (depth, rise, deeper, recovery), strict=True):
             _cells(axes, grid, "blue" if "regained" in title else "vermillion", max(top, 0.01))
             axes.set_title(title, fontsize=10.5)

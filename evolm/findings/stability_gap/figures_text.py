@@ -8,10 +8,10 @@ import pandas as pd
 
 from evolm.findings.stability_gap import curves
 from evolm.findings.stability_gap.curves import Tables
-from evolm.findings.stability_gap.figure_style import arm_lines, seeds_in, size_in_points, step_axis, two_by_two
+from evolm.findings.stability_gap.figure_style import arm_lines, seeds_in, size_in_points, step_axis
 from evolm.findings.stability_gap.figures_curves import losses
 from evolm.fragments import Fragment
-from evolm.panels import DASHDOT, DASHED, DOTTED, Look, below, is_narrow, percent, sentence
+from evolm.panels import DASHDOT, DASHED, DOTTED, Look, below, in_columns, is_narrow, percent, sentence
 from evolm.plotting import Figure, colour, figure
 
 
@@ -55,7 +55,7 @@ def text_curves(tables: Tables, params: TextScale) -> Figure | Fragment:
     panes += [(f"loss, {text} text", losses(tables, text, "text_losses"), trigram["nats"][text]) for text in TEXTS]
 
     def draw(panels: list[Any]) -> None:
-        two_by_two(panels)
+        in_columns(panels, 2)
         for axes, (title, rows, level) in zip(panels, panes, strict=True):
             start = rows.loc[rows["step"] == 0, "value"].mean()
             axes.axhline(start, color=colour("muted"), lw=1, label="base model", zorder=1)
