@@ -14,10 +14,11 @@ from numpy.typing import NDArray
 from evolm.decisions import OUTCOMES, decide
 from evolm.evidence import COLUMNS, CannotSpeakError, gather
 from evolm.findings.grokking_pathways import curves, estimands, relations
-from evolm.findings.grokking_pathways.arms import arms_of, measured_steps
+from evolm.findings.grokking_pathways.arms import arms_of
 from evolm.findings.grokking_pathways.claims import CLAIMS
 from evolm.findings.grokking_pathways.curves import COSINE, DISTANCE, Reading
-from evolm.findings.grokking_pathways.parameters import EARLY, PRESETS, GrokkingPathwaysParams
+from evolm.findings.grokking_pathways.parameters import PRESETS, GrokkingPathwaysParams
+from evolm.findings.grokking_pathways.schedule import EARLY, measured_steps
 from evolm.findings.grokking_pathways.tables import RANDOM
 
 Array = NDArray[np.float64]

@@ -14,12 +14,13 @@ import torch
 from pydantic import ValidationError
 
 from evolm.findings.grokking_pathways import arms, choose, experiment, measure, metrics, text_experiment
-from evolm.findings.grokking_pathways.arms import ARMS, CORE, PAIR, measured_steps, shape_of
+from evolm.findings.grokking_pathways.arms import ARMS, CORE, PAIR, shape_of
 from evolm.findings.grokking_pathways.metrics import ALL, ANSWER, NO_RULE, TOP, Routing, group_metrics
 from evolm.findings.grokking_pathways.mixture import DOMAINS, Mixture
 from evolm.findings.grokking_pathways.model import tiny_olmoe
-from evolm.findings.grokking_pathways.parameters import EARLY, PRESETS, GrokkingPathwaysParams
+from evolm.findings.grokking_pathways.parameters import PRESETS, GrokkingPathwaysParams
 from evolm.findings.grokking_pathways.prefixes import Tree
+from evolm.findings.grokking_pathways.schedule import EARLY, measured_steps
 from evolm.findings.grokking_pathways.tables import World, hidden_classes
 from evolm.lm.token_data import order
 

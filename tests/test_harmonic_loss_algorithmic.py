@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import Tensor
 
 from evolm.findings.harmonic_loss import algorithmic
 from evolm.findings.harmonic_loss.algorithmic import BATCH, LEARNT, Data, measured_epochs, plane, summary, trained
@@ -228,6 +229,22 @@ def test_training_lowers_the_loss_of_every_arm() -> None:
     curves = run(epochs=40)["curves"]
     start, end = (curves[curves["epoch"] == epoch].set_index(["arm", "seed"])["train_loss"] for epoch in (0, 40))
     assert (end < 0.7 * start).all()
+
+
+def test_a_falling_rate_goes_linearly_to_zero_and_a_plain_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+    step = Replicas.step
+
+    def watched(nets: Replicas, inputs: Tensor, answers: Tensor, rate: float = 1.0) -> None:
+        seen.append(rate)
+        step(nets, inputs, answers, rate)
+
+    monkeypatch.setattr(Replicas, "step", watched)
+    run(epochs=10)
+    assert set(seen) == {1.0}
+    seen.clear()
+    run(epochs=10, falling=True)
+    np.testing.assert_allclose(seen, np.linspace(1, 0, len(seen), endpoint=False))
 
 
 def test_a_program_gives_the_same_bits_twice_and_for_a_seed_alone() -> None:

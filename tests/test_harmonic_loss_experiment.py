@@ -74,7 +74,12 @@ def test_every_program_of_a_preset_is_run_once_for_every_seed(preset: str) -> No
         (*(value for key, value in unit.arguments.items() if key != "seeds"), seed)
         for unit in units for seed in unit.arguments["seeds"]
     )  # fmt: skip
-    expected = Counter((*program, seed) for program in expected_programs(params) for seed in params.seed_list)
+    expected = Counter(
+        (*program, seed)
+        for program in expected_programs(params)
+        for place, seed in enumerate(params.seed_list)
+        if place < params.slow_seeds or program[0] not in experiment.SLOW
+    )
     expected += Counter(("text", arm, seed) for arm in arms.TEXT for seed in params.text_seed_list)
     assert done == expected
 
@@ -99,6 +104,15 @@ def test_a_hub_id_makes_a_valid_name_and_a_set_that_is_not_here_is_left_out(monk
     names = [unit.name for unit in experiment.units(params, "cpu") if unit.arguments.get("images") == "uoft-cs/cifar10"]
     assert len(names) == 2  # two backbones, eight seeds together
     assert all("uoft-cs_cifar10" in name for name in names)
+
+
+def test_slow_programs_have_fewer_seeds_and_fall_in_no_rate() -> None:
+    seeds: dict[str, set[int]] = {}
+    for unit in experiment.units(resolved("cpu", seeds=20, slow_seeds=9, first_seed=1100), "cpu"):
+        seeds.setdefault(unit.arguments["group"], set()).update(unit.arguments["seeds"])
+    assert {group for group, own in seeds.items() if own == set(range(1100, 1109))} == set(experiment.SLOW)
+    assert all(own == set(range(1100, 1120)) for group, own in seeds.items() if group not in experiment.SLOW)
+    assert not set(experiment.SLOW) & set(experiment.FALLING)
 
 
 def test_key_data_name_what_a_run_reads() -> None:
@@ -153,9 +167,11 @@ def test_norms_are_watched_without_decay_and_with_one_rate() -> None:
         assert arms.UNDECAYED[name.replace("authors'", "no decay")].head == arm.head
 
 
-def test_exponents_differ_from_harmonic_loss_in_the_exponent_alone() -> None:
-    for n in arms.EXPONENTS:
-        arm = arms.addition_arms()[arms.exponent_arm(n)]
+def test_exponents_differ_from_harmonic_loss_in_the_exponent_alone_and_none_is_trained_twice() -> None:
+    assert list(arms.swept().values()) == sorted(arms.EXPONENTS)  # the chosen one is among them
+    assert len(set(arms.addition_arms().values())) == len(arms.addition_arms())
+    for name, n in arms.swept().items():
+        arm = arms.addition_arms()[name]
         assert arm.head.knob == n
         assert (arm.lr, arm.decay, arm.tied) == (arms.CHOSEN["harmonic"].lr, arms.CHOSEN["harmonic"].decay, True)
     assert arms.exponent_arm(4, "cosine") in arms.exponent_arms((4,), "cosine")

@@ -47,7 +47,7 @@ class Alone(nn.Module):
         self.embedding = nn.Embedding(*first["embedding"].shape).double() if "embedding" in first else None
         self.layers = nn.ModuleList(nn.Linear(rows, columns).double() for rows, columns in sizes)
         classes, width = first["head"].shape
-        self.knob = arm.head.knob
+        self.knob, self.lr = arm.head.knob, arm.lr
         self.head = _head(arm.head, width, classes).double()
         with torch.no_grad():
             for layer, linear in enumerate(self.layers):
@@ -70,7 +70,8 @@ class Alone(nn.Module):
         logits: Tensor = self.head(self.features(inputs))
         return logits * self.knob if isinstance(self.head, nn.Linear) else logits
 
-    def step(self, inputs: Tensor, answers: Tensor) -> None:
+    def step(self, inputs: Tensor, answers: Tensor, rate: float) -> None:
+        self.optimiser.param_groups[0]["lr"] = rate * self.lr
         self.optimiser.zero_grad()
         F.cross_entropy(self(inputs), answers).backward()
         self.optimiser.step()
@@ -109,10 +110,11 @@ def weights_of(nets: Replicas, replica: int) -> dict[str, Tensor]:
 def compare(nets: Replicas, arms: Sequence[Arm], drawn: Sequence[tuple[Tensor, Tensor]], seeds: Sequence[int]) -> None:
     """Train both ways, and hold every weight that bears the function against its partner's."""
     alone = [Alone(arm, weights_of(nets, a * len(seeds) + s)) for a, arm in enumerate(arms) for s in range(len(seeds))]
-    for inputs, answers in drawn:
-        nets.step(inputs, answers)
+    for done, (inputs, answers) in enumerate(drawn):
+        rate = 1 - done / len(drawn)
+        nets.step(inputs, answers, rate)
         for replica, model in enumerate(alone):
-            model.step(inputs[replica % len(seeds)], answers[replica % len(seeds)])
+            model.step(inputs[replica % len(seeds)], answers[replica % len(seeds)], rate)
     for replica, model in enumerate(alone):
         found = weights_of(nets, replica)
         for layer, linear in enumerate(model.layers):

@@ -22,8 +22,8 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "minkowski": [{"p": 1.5}, {"p": 3.0}, {"p": 1.0}, {"p": 2.0}, {"p": math.inf}],
     "canberra-robust": [{}, {"min_denominator": 1.0}],
     "canberra-weighted": [{}, {"weight_power": 0.5}],
-    "hamming": [{}, {"threshold": 0.5, "temperature": 0.3}],
-    "chebyshev-smooth": [{}, {"temperature": 0.5}],
+    "hamming": [{}, {"threshold": 0.5, "softness": 0.3}],
+    "chebyshev-smooth": [{}, {"softness": 0.5}],
 }
 EVERY = [(name, options) for name in DISTANCES for options in OPTIONS.get(name, [{}])]
 
@@ -53,10 +53,10 @@ def one_pair(name: str, x: np.ndarray, w: np.ndarray, **o: Any) -> float:
             return float((v / v.sum() * a / size).sum())
         case "chebyshev-smooth":
             u = a / a.std(ddof=1)
-            v = np.exp(u / o.get("temperature", 1.0))
+            v = np.exp(u / o.get("softness", 1.0))
             return float((v / v.sum() * u).sum())
         case "hamming":
-            soft = [1 / (1 + np.exp(-(v - o.get("threshold", 0.0)) / o.get("temperature", 1.0))) for v in (x, w)]
+            soft = [1 / (1 + np.exp(-(v - o.get("threshold", 0.0)) / o.get("softness", 1.0))) for v in (x, w)]
             return float(np.abs(soft[0] - soft[1]).sum())
     raise AssertionError(name)
 
@@ -257,7 +257,7 @@ def test_the_smooth_chebyshev_does_not_see_how_far_x_is() -> None:
 
 def test_soft_hamming_becomes_scipys_count_as_it_cools() -> None:
     x, w = drawn(8, 6, seed=1), drawn(5, 6, seed=2)
-    found = distance("hamming", x, w, threshold=0.2, temperature=1e-6)
+    found = distance("hamming", x, w, threshold=0.2, softness=1e-6)
     torch.testing.assert_close(found, torch.from_numpy(cdist(x > 0.2, w > 0.2, "hamming") * 6))
 
 
@@ -332,11 +332,11 @@ def test_an_empty_batch_has_no_distances() -> None:
         ("minkowski", (2, 3), (4, 3), {"p": math.nan}, "expected 1 or more"),
         ("minkowski", (2, 3), (4, 3), {"q": 1}, "its options: p, max_elements"),
         ("chebyshev-smooth", (2, 1), (4, 1), {}, "width must be above 1"),
-        ("chebyshev-smooth", (2, 3), (4, 3), {"temperature": 0}, "positive"),
+        ("chebyshev-smooth", (2, 3), (4, 3), {"softness": 0}, "positive"),
         ("canberra-robust", (2, 3), (4, 3), {"min_denominator": 0}, "positive"),
         ("canberra-weighted", (2, 3), (4, 3), {"weight_power": -1}, "0 or more"),
         ("canberra", (2, 3), (4, 3), {"max_elements": 0}, "max_elements"),
-        ("hamming", (2, 3), (4, 3), {"temperature": -1}, "positive"),
+        ("hamming", (2, 3), (4, 3), {"softness": -1}, "positive"),
         ("mahalanobis", (2, 3), (4, 3), {"factor": torch.eye(4)}, r"expected \(3, 3\)"),
         ("mahalanobis-diagonal", (2, 3), (4, 3), {"scale": torch.ones(3, 1)}, r"expected \(3,\)"),
     ],

@@ -62,16 +62,16 @@ def chebyshev(x: Tensor, w: Tensor, max_elements: int = MAX_ELEMENTS) -> Tensor:
     return minkowski(x, w, math.inf, max_elements)
 
 
-def chebyshev_smooth(x: Tensor, w: Tensor, temperature: float = 1.0, max_elements: int = MAX_ELEMENTS) -> Tensor:
-    """sum_k softmax(u / temperature)_k u_k with u = |x - w| / std(|x - w|), the authors' "Chebyshev" for images.
+def chebyshev_smooth(x: Tensor, w: Tensor, softness: float = 1.0, max_elements: int = MAX_ELEMENTS) -> Tensor:
+    """sum_k softmax(u / softness)_k u_k with u = |x - w| / std(|x - w|), the authors' "Chebyshev" for images.
 
     Dividing by the standard deviation over coordinates makes it blind to how far x is from w: twice the difference is
     the same distance. It is 0 at x = w (ours; there the quotient is undefined).
     """
     if x.shape[-1] < 2:
         raise ValueError("chebyshev-smooth divides by a standard deviation over coordinates; the width must be above 1")
-    if not temperature > 0:
-        raise ValueError(f"temperature is {temperature}; expected a positive number")
+    if not softness > 0:
+        raise ValueError(f"softness is {softness}; expected a positive number")
 
     def block(x: Tensor, w: Tensor) -> Tensor:
         difference = _differences(x, w)  # (..., batch, classes, width)
@@ -80,7 +80,7 @@ def chebyshev_smooth(x: Tensor, w: Tensor, temperature: float = 1.0, max_element
         variance = torch.linalg.vecdot(residual, residual).unsqueeze(-1) / (x.shape[-1] - 1)
         squared_spread = torch.maximum(variance, (LEAST_SPREAD * mean).square())  # (..., batch, classes, 1)
         u = difference / torch.where(squared_spread > 0, safe_sqrt(squared_spread), 1)
-        return torch.linalg.vecdot((u / temperature).softmax(-1), u)
+        return torch.linalg.vecdot((u / softness).softmax(-1), u)
 
     return by_blocks(block, x, w, max_elements)
 
@@ -148,18 +148,18 @@ def canberra_weighted(x: Tensor, w: Tensor, weight_power: float = 1.0, max_eleme
 
 
 def hamming(
-    x: Tensor, w: Tensor, threshold: float = 0.0, temperature: float = 1.0, max_elements: int = MAX_ELEMENTS
+    x: Tensor, w: Tensor, threshold: float = 0.0, softness: float = 1.0, max_elements: int = MAX_ELEMENTS
 ) -> Tensor:
-    """sum_k |s(x_k) - s(w_k)| with s(v) = sigmoid((v - threshold) / temperature): a soft count of differing bits.
+    """sum_k |s(x_k) - s(w_k)| with s(v) = sigmoid((v - threshold) / softness): a soft count of differing bits.
 
-    As `temperature` falls it becomes the width times SciPy's `hamming` of the bits v > threshold.
+    As `softness` falls it becomes the width times SciPy's `hamming` of the bits v > threshold.
     """
-    soft_x, soft_w = (_bits(v, threshold, temperature) for v in (x, w))
+    soft_x, soft_w = (_bits(v, threshold, softness) for v in (x, w))
     return manhattan(soft_x, soft_w, max_elements)
 
 
 def hamming_hard(
-    x: Tensor, w: Tensor, threshold: float = 0.0, temperature: float = 1.0, max_elements: int = MAX_ELEMENTS
+    x: Tensor, w: Tensor, threshold: float = 0.0, softness: float = 1.0, max_elements: int = MAX_ELEMENTS
 ) -> Tensor:
     """The number of coordinates in which the bits v > threshold differ, with the gradient of soft bits.
 
@@ -167,7 +167,7 @@ def hamming_hard(
     """
     bits = []
     for v in (x, w):
-        soft = _bits(v, threshold, temperature)
+        soft = _bits(v, threshold, softness)
         bits.append((v > threshold).to(v.dtype) + (soft - soft.detach()))
     return manhattan(bits[0], bits[1], max_elements)
 
@@ -231,7 +231,7 @@ def _shares(v: Tensor) -> Tensor:
     return torch.where(size > 0, v.abs() / torch.where(size > 0, size, 1), 1 / v.shape[-1])
 
 
-def _bits(v: Tensor, threshold: float, temperature: float) -> Tensor:
-    if not temperature > 0:
-        raise ValueError(f"temperature is {temperature}; expected a positive number")
-    return torch.sigmoid((v - threshold) / temperature)
+def _bits(v: Tensor, threshold: float, softness: float) -> Tensor:
+    if not softness > 0:
+        raise ValueError(f"softness is {softness}; expected a positive number")
+    return torch.sigmoid((v - threshold) / softness)

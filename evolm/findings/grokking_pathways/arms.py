@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from evolm.findings.grokking_pathways.model import Shape, tiny_olmoe
-from evolm.findings.grokking_pathways.parameters import EARLY
 from evolm.findings.grokking_pathways.prefixes import Tree
 from evolm.findings.grokking_pathways.program import Pass, Penalty, Program
+from evolm.findings.grokking_pathways.schedule import measured_steps
 from evolm.findings.grokking_pathways.tables import World
 from evolm.lm.token_data import order
 
@@ -88,13 +88,6 @@ def shape_of(params: GrokkingPathwaysParams, world: World, scale: str | None = N
         "deep": {"layers": 2 * params.layers},
     }
     return shape if scale is None else replace(shape, **changes[scale])
-
-
-def measured_steps(steps: int, checkpoints: int) -> list[int]:
-    """The start, the end, and updates that are evenly spaced; the first spaces are cut into halves."""
-    spacing = steps / checkpoints
-    early = [round(spacing * i / 2) for i in range(2 * EARLY)]
-    return sorted({*early, *(round(spacing * i) for i in range(EARLY, checkpoints + 1))})
 
 
 def followed(

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from evolm.findings.grokking_pathways.metrics import ANSWER, NO_RULE
-from evolm.findings.grokking_pathways.parameters import EARLY
+from evolm.findings.grokking_pathways.schedule import EARLY
 from evolm.findings.grokking_pathways.tables import RANDOM
 
 Tables = dict[str, pd.DataFrame]

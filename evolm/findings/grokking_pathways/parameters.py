@@ -12,8 +12,6 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 Share = Annotated[float, Field(gt=0, lt=1)]
 Group = Literal["core", "controls", "balance", "intervention"]
 Scale = Literal["narrow", "wide", "many experts", "deep"]
-#: Checkpoints before the evenly spaced ones begin: they date memorisation and enter no window.
-EARLY = 4
 
 
 class GrokkingPathwaysParams(Params):

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from transformers import OlmoeForCausalLM
 
-from evolm.findings.grokking_pathways.arms import measured_steps
 from evolm.findings.grokking_pathways.metrics import Routing, group_metrics
 from evolm.findings.grokking_pathways.mixture import DOMAINS, LENGTH, Documents, Mixture
 from evolm.findings.grokking_pathways.model import Shape, tiny_olmoe
+from evolm.findings.grokking_pathways.schedule import measured_steps
 from evolm.instruments.pathway_measures import expert_load, load_imbalance, routing_weights, stacked, token_average
 from evolm.lm.optimise import OptimiserSettings, build_optimiser, set_lr
 from evolm.lm.token_data import order

@@ -103,11 +103,16 @@ def trained(
     share: float,
     epochs: int,
     split: Split = "clean",
+    falling: bool = False,
     curves: bool = False,
     pictures: int = 0,
     device: str = "cpu",
 ) -> dict[str, pd.DataFrame]:
-    """Train every arm on every seed; `curves` keeps their histories, `pictures` the plane of so many seeds."""
+    """Train every arm on every seed; `curves` keeps their histories, `pictures` the plane of so many seeds.
+
+    `falling`: the learning rate falls linearly to zero, so that what is read at the end does not depend on where a
+    run stands in its last oscillation. Else it stays.
+    """
     data = Data.of(task, share, split, seeds, device)
     nets = Replicas(
         [HIDDEN, WIDTH],
@@ -121,8 +126,9 @@ def trained(
     history, steps = [measure(nets, data, task)], [0]
     at = set(measured_epochs(epochs))
     for epoch in range(1, epochs + 1):
-        for inputs, answers in data.batches(seeds, epoch):
-            nets.step(inputs, answers)
+        batches = data.batches(seeds, epoch)
+        for done, (inputs, answers) in enumerate(batches, start=(epoch - 1) * len(batches)):
+            nets.step(inputs, answers, 1 - done / (epochs * len(batches)) if falling else 1.0)
         if epoch in at:
             history.append(measure(nets, data, task))
             steps.append(epoch)

@@ -15,9 +15,9 @@ from evolm.findings.harmonic_loss.replicas import Arm, Head
 
 #: What the search chose on addition.
 CHOSEN: dict[str, Arm] = {
-    "cross-entropy": Arm(Head("dot", 0.0625), lr=0.064, decay=0.1),
+    "cross-entropy": Arm(Head("dot", 0.25), lr=0.064, decay=0.1),
     "normalised": Arm(Head("normalised", 5.0), lr=0.064, decay=0.1),
-    "squared distance": Arm(Head("softmax", 0.02), lr=0.064, decay=0.03),
+    "squared distance": Arm(Head("softmax", 0.5), lr=0.064, decay=0.1),
     "distance": Arm(Head("softmax", 1.0, power=1), lr=0.064, decay=0.1),
     "harmonic": Arm(Head("harmonic", 4.0), lr=0.016, decay=0.1),
 }
@@ -42,7 +42,7 @@ UNTIED = ("cross-entropy", "harmonic")
 def addition_arms() -> dict[str, Arm]:
     """The main program: every head as chosen, other exponents of harmonic loss, and heads with weights of their own."""
     untied = {f"{name}, untied": replace(CHOSEN[name], tied=False) for name in UNTIED}
-    return CHOSEN | exponent_arms(EXPONENTS) | untied
+    return CHOSEN | exponent_arms(n for arm, n in swept().items() if arm != "harmonic") | untied
 
 
 def exponent_arms(exponents: Iterable[float], distance: str = "euclidean") -> dict[str, Arm]:
@@ -51,6 +51,12 @@ def exponent_arms(exponents: Iterable[float], distance: str = "euclidean") -> di
     return {
         exponent_arm(n, distance): replace(arm, head=replace(arm.head, knob=n, distance=distance)) for n in exponents
     }
+
+
+def swept() -> dict[str, float]:
+    """Arms of addition -> the exponent of each, in rising order; the chosen one's is the arm `harmonic` itself."""
+    own = CHOSEN["harmonic"].head.knob
+    return {"harmonic" if n == own else exponent_arm(n): n for n in sorted({*EXPONENTS, own})}
 
 
 def exponent_arm(n: float, distance: str = "euclidean") -> str:

@@ -30,7 +30,7 @@ from evolm.images import load_images
 SEEDS = (5, 6)
 RATES = (4e-3, 1.6e-2, 6.4e-2, 2.56e-1)
 DECAYS = (0.03, 0.1, 0.3)
-SHARES, EPOCHS = (0.5, 0.8), 60
+SHARES, EPOCHS = (0.5, 0.8), 100
 #: Three values of each form's knob.
 HEADS: dict[str, list[Head]] = {
     "cross-entropy": [Head("dot", knob) for knob in (0.0625, 0.25, 1.0)],
@@ -81,7 +81,8 @@ def arms_of(heads: dict[str, list[Head]], rates: Sequence[float], decays: Sequen
 def addition_trials(share: float) -> pd.DataFrame:
     """experiment, arm, seed, score: mean test accuracy over the doublings of training."""
     arms = arms_of(HEADS, RATES, DECAYS)
-    models = algorithmic.trained(modular_addition(), arms, _checked(SEEDS), share=share, epochs=EPOCHS)["models"]
+    found = algorithmic.trained(modular_addition(), arms, _checked(SEEDS), share=share, epochs=EPOCHS, falling=True)
+    models = found["models"]
     return models[["arm", "seed", "share"]].assign(experiment="addition", score=models["learnt"])
 
 

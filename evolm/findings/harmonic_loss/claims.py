@@ -7,7 +7,7 @@ from evolm.findings.harmonic_loss.claims_explored import EXPLORED
 
 SCOPE = (
     "networks of a few thousand parameters on addition mod 31; a seed redraws split, initialisation and order; every head "
-    "with the rate, decay and knob that one search chose for it"
+    "with the rate, decay and knob that one search chose for it; the rate falls to zero"
 )
 TUNED = "an inner product, with decay, rate and scale chosen by the same search: zero by definition"
 NORMALISED = "an inner product of vectors of length one: bounded weights without any distance"

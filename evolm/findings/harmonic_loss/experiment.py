@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from evolm.findings.harmonic_loss.parameters import HarmonicLossParams
 
 Tables = dict[str, pd.DataFrame]
+#: Programs whose chosen rates fall to zero; the authors' rate stays, as in their code, and slopes need one that does.
+FALLING = ("addition", "data", "task", "map")
+#: Programs of at most `slow_seeds` seeds.
+SLOW = ("authors", "undecayed", "split", "images")
 #: Seeds of one program: enough to fill it, few enough that a run has units for two processes.
 TOGETHER = 8
 PICTURES = 2
@@ -37,9 +41,10 @@ TEXT_COST = 125.0
 def units(params: HarmonicLossParams, device: str) -> list[Unit]:
     """Programs of up to eight seeds; the language model one by one."""
     found = []
-    for first in range(0, params.seeds, TOGETHER):
-        seeds = params.seed_list[first : first + TOGETHER]
-        for program in programs(params):
+    for program in programs(params):
+        own = params.seed_list[: params.slow_seeds if program["group"] in SLOW else None]
+        for first in range(0, len(own), TOGETHER):
+            seeds = own[first : first + TOGETHER]
             named = {key: value for key, value in program.items() if value is not None}
             name = ".".join(f"{key}={value}" for key, value in named.items()).replace("/", "_").replace(" ", "_")
             name = f"{name}.seeds={seeds[0]}-{seeds[-1]}"
@@ -122,6 +127,7 @@ def _run(params: HarmonicLossParams, given: dict[str, Any], device: str) -> Tabl
         share=given.get("share", params.share),
         epochs=epochs_of(params, group),
         split=given.get("split", "clean"),
+        falling=group in FALLING,
         curves=group in ("addition", "undecayed", "authors"),
         pictures=PICTURES if group in ("addition", "authors", "task") and params.first_seed in seeds else 0,
         device=device,

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from evolm.findings.harmonic_loss.algorithmic import LEARNT
-from evolm.findings.harmonic_loss.arms import PLAIN, RECOMMENDED
+from evolm.findings.harmonic_loss.arms import CHOSEN, PLAIN, RECOMMENDED, swept
 from evolm.findings.harmonic_loss.estimands import Tables
 from evolm.findings.harmonic_loss.figure_style import STYLE, heads_in, rows_of
 from evolm.findings.harmonic_loss.figures_curves import Scale
@@ -61,7 +61,7 @@ def exponents(tables: Tables, params: Scale) -> Figure | Fragment:
         narrow_height=9.6,
         alt=f"Three panels against the exponent of harmonic loss on a logarithmic axis. Mean epochs until {percent(LEARNT)} of "
         f"test pairs are right: {said}.",
-        caption=f"Harmonic loss on addition at each exponent n, all else as chosen at n = {RECOMMENDED:g}: epochs until "
+        caption=f"Harmonic loss on addition at each exponent n, all else as chosen at n = {CHOSEN['harmonic'].head.knob:g}: epochs until "
         f"{percent(LEARNT)} of test pairs are right (open: not reached, at the last epoch), delay (doublings of training in "
         "which train pairs are known and test pairs are not), and the variance explained in two dimensions (EV, share of 1), "
         f"of the runs only that learnt. Mean epochs: {said}. Horizontal lines: means of the other heads as chosen. "
@@ -74,8 +74,10 @@ def _by_exponent(tables: Tables) -> pd.DataFrame:
     if "models" not in tables or tables["models"].empty:
         return pd.DataFrame(columns=["n"])
     rows = tables["models"]
-    n = rows["arm"].str.extract(r"^harmonic, n = ([\d.]+)$")[0].astype(float)
-    return rows.assign(n=n)[n.notna() & (rows["group"] == "addition")]
+    rows = rows[rows["group"] == "addition"]
+    n = rows["arm"].map(swept()).astype(float)
+    found = rows.assign(n=n)[n.notna()]
+    return found if found["n"].nunique() > 1 else found.iloc[:0]
 
 
 def _fair(rows: pd.DataFrame, column: str) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from evolm.findings.harmonic_loss import estimands
 from evolm.findings.harmonic_loss.algorithmic import LATE, LEARNT
+from evolm.findings.harmonic_loss.arms import swept
 from evolm.findings.harmonic_loss.experiment import epochs_of
 from evolm.findings.harmonic_loss.readings import of_settings
 from evolm.findings.harmonic_loss.readings_words import (
@@ -78,8 +79,8 @@ def _random(tables: Tables) -> str:
 def exponents(tables: Tables, params: HarmonicLossParams) -> str:
     """What the exponent sets, all else as chosen."""
     rows = estimands.models(tables, "addition")
-    names = {f"harmonic, n = {n:g}": n for n in (1.0, 2.0, 4.0, 8.0, 16.0) if present(rows, f"harmonic, n = {n:g}")}
-    if not names:
+    names = {arm: n for arm, n in swept().items() if present(rows, arm)}
+    if len(names) < 2:
         return ""
     times = [f"{median_epoch(rows, arm)} at n = {n:g} ({learnt(rows, arm)} runs)" for arm, n in names.items()]
     text = f"Median epochs until {percent(LEARNT)} of test pairs are right: {listed(times)}."

@@ -83,7 +83,7 @@ class Replicas:
         self.momentum = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
         self.variance = {name: torch.zeros_like(weight) for name, weight in self.weights.items()}
         self._lr = self._per_replica([arm.lr for arm in arms])
-        self._keep = 1 - self._lr * self._per_replica([arm.decay for arm in arms])
+        self._shrink = self._lr * self._per_replica([arm.decay for arm in arms])
         tied = self._per_replica([tokens is not None and arm.tied for arm in arms])
         self._tied = tied.bool()
         self._runs = _runs([arm.head for arm in arms], len(seeds))
@@ -131,8 +131,8 @@ class Replicas:
         wanted = answers.repeat(len(self.arms), 1)  # (replica, batch)
         return F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view_as(wanted).mean(1)
 
-    def step(self, inputs: Tensor, answers: Tensor) -> None:
-        """One AdamW update of every replica on its seed's batch."""
+    def step(self, inputs: Tensor, answers: Tensor, rate: float = 1.0) -> None:
+        """One AdamW update of every replica on its seed's batch, at the share `rate` of each arm's learning rate."""
         # The sum of means: a replica's gradient is that of its own loss.
         total = self.loss(inputs, answers).sum()
         gradients = torch.autograd.grad(total, list(self.weights.values()), allow_unused=True)
@@ -145,7 +145,7 @@ class Replicas:
                 self.momentum[name].lerp_(gradient, 1 - BETAS[0])
                 self.variance[name].mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
                 update = self.variance[name].div(second).sqrt_().add_(EPSILON).reciprocal_().mul_(self.momentum[name])
-                weight.mul_(self._keep).sub_(update.mul_(self._lr / first))
+                weight.mul_(1 - rate * self._shrink).sub_(update.mul_(self._lr * (rate / first)))
 
     @torch.no_grad()
     def evaluate(self, inputs: Tensor, answers: Tensor) -> tuple[Tensor, Tensor]:
