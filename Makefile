@@ -8,6 +8,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 PRESET ?= smoke
 ARGS   ?=
+# Processes of the tests; each has one torch thread.
+JOBS   ?= 2
 
 BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -33,7 +35,7 @@ book: $(INSTALLED)  ## run every finding at PRESET (smoke) and build the book to
 	@$(BIN)/evolm book --preset $(PRESET)
 
 test: $(INSTALLED)  ## run the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 
 lint: $(DEV)  ## check style and types
 	$(BIN)/ruff check .

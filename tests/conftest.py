@@ -19,6 +19,14 @@ settings.register_profile("evolm", deadline=None, derandomize=True)
 settings.load_profile("evolm")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With several processes (pytest -n) a file's tests stay together; so do book and notebooks, which share their runs."""
+    if config.pluginmanager.hasplugin("xdist"):
+        for item in items:
+            pages = item.path.parent.name in ("book", "notebooks")
+            item.add_marker(pytest.mark.xdist_group("pages" if pages else item.path.name))
+
+
 @pytest.fixture
 def drawn_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two drawings of a figure, wide and narrow, instead of four that are written out."""
