@@ -20,7 +20,7 @@ settings.load_profile("evolm")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With several processes (pytest -n) a file's tests stay together; so do book and notebooks, which share their runs."""
+    """With several processes (pytest -n) a file's tests stay together; so do book and notebooks, which share runs."""
     if config.pluginmanager.hasplugin("xdist"):
         for item in items:
             pages = item.path.parent.name in ("book", "notebooks")

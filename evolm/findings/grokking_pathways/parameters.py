@@ -125,14 +125,14 @@ PRESETS = {
         description="both arms end to end, small: two worlds of tables, and a short reading of the mixture",
         overrides={
             "seeds": 2,
-            "steps": 320,
-            "checkpoints": 16,
+            "steps": 240,
+            "checkpoints": 12,
             "text_seeds": 1,
-            "text_steps": 100,
+            "text_steps": 60,
             "text_batch": 16,
             "text_checkpoints": 10,
         },
-        cpu_seconds=110,
+        cpu_seconds=70,
     ),
     "cpu": Preset(
         description="core claims and their controls on 8 worlds of tables",
@@ -140,23 +140,25 @@ PRESETS = {
         cpu_seconds=1150,
     ),
     "gpu": Preset(
-        description="8 further worlds: load balancing, the intervention, thresholds, other sizes; arithmetic modulo a "
-        "prime, and the mixture with real text at length",
+        description="20 further worlds with the intervention, a wider model and one of more experts, and the mixture "
+        "with real text",
         overrides={
-            "seeds": 8,
+            "seeds": 20,
             "first_seed": 2000,
-            "steps": 2400,
-            "groups": ("core", "controls", "balance", "intervention"),
-            "scales": ("narrow", "wide", "many experts", "deep"),
+            "groups": ("core", "intervention"),
+            "scales": ("wide", "many experts"),
             "scale_seeds": 5,
-            "thresholds": (0.7, 0.5, 0.6, 0.8),
-            "modular_seeds": 5,
             "text_seeds": 5,
+            "text_steps": 800,
+            "text_batch": 16,
         },
-        note="its time on a GPU has not been measured; on two CPU cores it takes most of a day, and it resumes",
+        cpu_seconds=5000,
+        note="its time on a GPU has not been measured; on two CPU cores under an hour. Modular arithmetic to full "
+        "generalisation is hours on a GPU: add -p modular_seeds=5",
     ),
     "paper": Preset(
-        description="a larger model of every arm, longer",
+        description="a larger model of every arm, longer: every control, load balancing, thresholds, other sizes, "
+        "modular arithmetic",
         overrides={
             "seeds": 8,
             "first_seed": 3000,
@@ -166,6 +168,9 @@ PRESETS = {
             "active": 4,
             "steps": 20_000,
             "groups": ("core", "controls", "balance", "intervention"),
+            "scales": ("narrow", "wide", "many experts", "deep"),
+            "scale_seeds": 5,
+            "thresholds": (0.7, 0.5, 0.6, 0.8),
             "modular_seeds": 8,
             "modular_width": 256,
             "modular_steps": 50_000,

@@ -22,7 +22,7 @@ class HarmonicLossParams(Params):
     """Parameters of the algorithmic tasks, the images and the language model."""
 
     slow_seeds: int = parameter(
-        8, "at most so many seeds in all but addition with chosen settings: what is slow, and what is beside", unit="seeds",
+        8, "at most so many seeds of all but addition at chosen settings: it is slow or beside the point", unit="seeds",
         ge=1, le=256,
     )  # fmt: skip
     share: Share = parameter(0.8, "share of the pairs of addition that are trained on", unit="share", gt=0, lt=1)
