@@ -50,6 +50,13 @@ TINY = {
         "tasks": [],
         "image_epochs": 4,
     },
+    "grokking-pathways": {
+        "seeds": 1,
+        "symbols": 20,
+        "steps": 40,
+        "checkpoints": 10,
+        "text_seeds": 0,
+    },
 }
 
 

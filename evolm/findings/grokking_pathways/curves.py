@@ -32,6 +32,7 @@ COLUMNS = {
     "pathways": (*KEY, "step", "quantity", "tokens", "rule", "value"),
     "cells": (*KEY, "memorised", "generalised"),
 }
+WORDS = ("world", "arm", "group", "quantity", "tokens", "rule")
 #: Domains of the mixture in which held-out answers can be known, and be right or wrong as a whole.
 TEXT_GROUPS = ("facts", "copy", "sums")
 
@@ -54,8 +55,9 @@ COSINE = Reading("cosine")
 
 def of_world(tables: Tables, table: str, world: str) -> pd.DataFrame:
     """The rows of one world; none where there is no such table."""
-    rows = tables.get(table, pd.DataFrame(columns=list(COLUMNS[table])))
-    return rows[rows["world"] == world]
+    if table in tables:
+        return tables[table][tables[table]["world"] == world]
+    return pd.DataFrame({name: pd.Series(dtype=object if name in WORDS else float) for name in COLUMNS[table]})
 
 
 def learnable(tables: Tables, world: str) -> list[str]:

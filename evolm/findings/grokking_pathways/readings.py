@@ -1,0 +1,202 @@
+"""Sentences on the lag of arm A, whose numbers come from a record: tables in, Markdown out.
+
+What a sentence concludes follows the interval over seeds; where there is none, it concludes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from evolm.findings.grokking_pathways import curves, estimands
+from evolm.findings.grokking_pathways.readings_words import (
+    Tables,
+    Words,
+    against,
+    by_arm,
+    capital,
+    changed,
+    group_words,
+    less,
+    number,
+    side,
+    with_interval,
+)
+from evolm.findings.grokking_pathways.tables import RANDOM
+from evolm.intervals import seed_interval
+from evolm.panels import listed
+
+if TYPE_CHECKING:
+    from evolm.findings.grokking_pathways.parameters import GrokkingPathwaysParams
+
+WORLD = "tables"
+#: Held-out accuracy within which two arms are called alike, that of the claims on frozen routers and dense models.
+MARGIN = 0.1
+#: Of the order within a table, and of the lag of what is memorised late.
+WITHIN = Words("so it is not a matter of the tables alone", "the other way round", "no different from none")
+LONGER = Words("what is memorised late lags longer", "what is memorised late lags less", "no different from none")
+
+
+def answer(tables: Tables, params: GrokkingPathwaysParams) -> str:
+    """The chapter in a paragraph."""
+    gained, order, distance, cosine = (
+        by_arm(estimate(tables, params))
+        for estimate in (
+            estimands.gain, estimands.order_of_generalising, estimands.distance_falls, estimands.consistency_rises
+        )
+    )  # fmt: skip
+    said = []
+    if "trained" in gained:
+        said.append(
+            f"**After a group is memorised**, its held-out accuracy changes by {changed(gained['trained'], 2)}."
+        )
+    if "matched" in order:
+        said.append(
+            f"What is memorised late generalises {with_interval(order['matched'])} doublings of the step after what is "
+            f"memorised early."
+        )
+    for name, found, sign in (("distance between pathways", distance, -1), ("consistency across layers", cosine, 1)):
+        if {"trained", "scrambled"} <= set(found):
+            own, twin = (sign * found[arm] for arm in ("trained", "scrambled"))
+            said.append(
+                f"**Meanwhile the {name}** changes by {changed(own)}; in the twin, where nothing can be generalised, "
+                f"by {changed(twin)}."
+            )
+    raw = by_arm(estimands.raw_cosine(tables, params))
+    if {"metric", "step"} <= set(raw):
+        said.append(
+            f"**Held-out accuracy** has r = {with_interval(raw['step'])} with the step itself, and "
+            f"{with_interval(raw['metric'])} with consistency."
+        )
+    return " ".join(said)
+
+
+def lag(tables: Tables, params: GrokkingPathwaysParams) -> str:
+    """When each group of the trained arm is memorised, and what is known of its held-out pairs then and at the end."""
+    dates = curves.memorised(tables, WORLD)
+    rows = curves.of_world(tables, "curve", WORLD)
+    rows = rows[rows["arm"] == "trained"]
+    parts = []
+    for group in [*curves.learnable(tables, WORLD), RANDOM]:
+        runs = curves.by_run(
+            rows.loc[rows["group"] == group, ["seed", "group", "step", "test_accuracy"]].rename(
+                columns={"test_accuracy": "value"}
+            )
+        )
+        starts = {key: dates.get((key[0], "trained", group)) for key in runs}
+        known = {key: start for key, start in starts.items() if start is not None}
+        if not known:
+            continue
+        then = pd.Series([float(runs[key][1][runs[key][0] >= start][0]) for key, start in known.items()])
+        last = pd.Series([float(runs[key][1][-1]) for key in known])
+        parts.append(
+            f"{group_words(group)} at update {number(pd.Series(known).median(), 0)} (median; {len(known)} of {len(runs)} "
+            f"seeds), with {number(then.mean())} of held-out pairs right then and {number(last.mean())} at the end"
+        )
+    if not parts:
+        return ""
+    return (
+        f"Groups are memorised: {'; '.join(parts)}. Memorised means {curves.MEMORISED:g} or more right at "
+        f"{curves.IN_A_ROW} measurements in a row, of the half of the training samples that is kept for dating; pathways "
+        "are those of the other half, so that they are not still by selection."
+    )
+
+
+def order(tables: Tables, params: GrokkingPathwaysParams) -> str:
+    """Whether what is memorised later generalises later, beside random pairings, within a table, and for the lag."""
+    found = by_arm(estimands.order_of_generalising(tables, params))
+    if "matched" not in found:
+        return ""
+    text = (
+        f"Held-out cells whose training cells are memorised late are mastered {with_interval(found['matched'])} doublings "
+        "of the step after the early ones"
+    )
+    luck = [(name, found[name]) for name in ("random pairing", "random group") if name in found]
+    beside = [f"{with_interval(values)} under {name}" for name, values in luck if name == "random pairing"]
+    beside += [f"{with_interval(values)} in the group of random labels" for name, values in luck if name[7:] == "group"]
+    text += f", beside {listed(beside)}." if beside else "."
+    gap = less(found, "matched", "random pairing")
+    text += {
+        "above": " So training and held-out data are tied cell by cell.",
+        "alike": " These seeds do not tell this from chance.",
+        "below": " A random pairing does more.",
+        "": "",
+    }[side(gap)]
+    within, longer = (
+        by_arm(estimate(tables, params)).get("matched") for estimate in (estimands.order_within, estimands.lag_grows)
+    )
+    if within is not None:
+        text += f" Among the cells of one table alone it is {changed(within, 2, WITHIN)}."
+    if longer is not None:
+        text += (
+            " The lag of late cells less that of early ones, in doublings of the step, is "
+            f"{changed(longer, 2, LONGER)}."
+        )
+    return text
+
+
+def harder(tables: Tables, params: GrokkingPathwaysParams) -> str:
+    """Held-out accuracy over the second half of the run, by the number of hidden classes."""
+    rows = curves.of_world(tables, "curve", WORLD)
+    rows = rows[(rows["arm"] == "trained") & (rows["step"] >= rows["step"].max() / 2)]
+    parts = [
+        f"{group_words(group)} {with_interval(rows[rows['group'] == group].groupby('seed')['test_accuracy'].mean())}"
+        for group in curves.learnable(tables, WORLD)
+    ]
+    if not parts:
+        return ""
+    gap = by_arm(estimands.harder_later(tables, params)).get("trained", pd.Series(dtype=float))
+    text = f"Held-out accuracy over the second half of the run: {listed(parts)}."
+    words = {
+        "above": "More classes generalise later",
+        "below": "More classes generalise sooner",
+        "alike": "These seeds tell no order",
+    }
+    return f"{text} {words[side(gap)]}." if side(gap) else text
+
+
+def needs(tables: Tables, params: GrokkingPathwaysParams) -> str:
+    """What generalises as well as the trained model: frozen random routers, a dense model, no weight decay, the twin."""
+    arms = [
+        ("frozen router", "With routers that stay as they were drawn"),
+        ("dense", "A dense model of as many active parameters, which has no pathways"),
+        ("no decay", "Without weight decay"),
+        ("scrambled", "The random-label twin"),
+    ]
+    found = by_arm(curves.ends(tables, WORLD, ["trained", *[arm for arm, _ in arms]]))
+    if "trained" not in found:
+        return ""
+    said = [f"Held-out accuracy at the end is {with_interval(found['trained'])} as trained."]
+    for arm, words in arms:
+        gap = less(found, "trained", arm)
+        if len(gap):
+            said.append(f"{words}: {with_interval(found[arm])}, which is {with_interval(gap)} less{_alike(gap)}.")
+    return " ".join(said)
+
+
+def _alike(gap: pd.Series) -> str:
+    """What a loss of accuracy amounts to: alike within the margin of the claims, worse, better, or not told."""
+    if not side(gap):
+        return ""
+    low, high = seed_interval(gap.to_numpy(float))
+    if low > -MARGIN and high < MARGIN:
+        beside = {"above": ", though not quite as well", "below": ", and better", "alike": ""}[side(gap)]
+        return f": it generalises alike, within {MARGIN:g}{beside}"
+    return {
+        "above": ": it generalises less",
+        "below": ": it generalises more",
+        "alike": ": these seeds do not tell which is better",
+    }[side(gap)]
+
+
+def decay(tables: Tables, params: GrokkingPathwaysParams) -> str:
+    """What is gained after memorisation with weight decay and without."""
+    found = by_arm(estimands.no_decay(tables, params))
+    if not {"trained", "no decay"} <= set(found):
+        return "Whether weight decay drives the lag needs the group `controls`, which this record lacks."
+    text = (
+        f"From the later of both memorisations on, held-out accuracy gains {with_interval(found['trained'])} with weight "
+        f"decay and {with_interval(found['no decay'])} without"
+    )
+    return capital(f"{text}; {against(found, 'trained', 'no decay', 2)}.")
