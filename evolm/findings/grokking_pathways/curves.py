@@ -78,6 +78,12 @@ def memorised(tables: Tables, world: str) -> pd.Series:
     return pd.Series(steps[together[ever].argmax(1)], index=wide.index[ever], dtype=float) if ever.any() else NEVER
 
 
+def first_date(tables: Tables, world: str) -> float:
+    """The earliest step that can be a date of memorisation: the first of the evenly spaced measurements."""
+    steps: list[float] = sorted(of_world(tables, "curve", world)["step"].unique())
+    return steps[2 * EARLY]
+
+
 def lags(tables: Tables, world: str, arms: Sequence[str], groups: Iterable[str]) -> dict[tuple[int, str], float]:
     """(seed, group) -> where the lag begins for all of `arms`; groups that one of them never memorises are left out."""
     dates = memorised(tables, world)

@@ -109,7 +109,7 @@ def scales(tables: Tables, params: Scale) -> Figure | Fragment:
     shown = [world for world in worlds if any(world in set(rows["world"]) for rows in found.values())]
     if len(shown) < 2:
         return sentence(
-            "Other sizes of the model and modular arithmetic are trained at `gpu` scale; this record holds none."
+            "Other sizes of the model and modular arithmetic need the parameters scales and modular_seeds; this record holds none."
         )
     names = [world.removeprefix("tables, ") if world != "tables" else "as it is" for world in shown]
 

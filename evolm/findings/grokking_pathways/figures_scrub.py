@@ -42,7 +42,7 @@ def scrub(tables: Tables, params: Scale) -> Figure | Fragment:
         for group, y in zip(groups, ys[steps[-1]], strict=True):
             look = group_look(group, params)
             plot.add_scatter(
-                x=xs[group], y=y, mode="lines", name=look.label, line={"color": colour(look.shade), "width": 2.2, "shape": "spline"},
+                x=xs[group], y=y, mode="lines", name=look.label, line={"color": colour(look.shade), "width": 2.2},
                 opacity=0.75, hoverinfo="skip", showlegend=False,
             )  # fmt: skip
         marks = [

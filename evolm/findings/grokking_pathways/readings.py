@@ -99,7 +99,9 @@ def lag(tables: Tables, params: GrokkingPathwaysParams) -> str:
     return (
         f"Groups are memorised: {'; '.join(parts)}. Memorised means {curves.MEMORISED:g} or more right at "
         f"{curves.IN_A_ROW} measurements in a row, of the half of the training samples that is kept for dating; pathways "
-        "are those of the other half, so that they are not still by selection."
+        "are those of the other half, so that they are not still by selection. No date is before update "
+        f"{number(curves.first_date(tables, WORLD), 0)}, where measurements become evenly spaced: groups that are memorised by then "
+        "share it, and what is early and late among them is told cell by cell below."
     )
 
 
