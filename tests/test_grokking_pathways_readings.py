@@ -74,7 +74,8 @@ def of_readings(
     names = pd.DataFrame(READINGS, columns=["quantity", "tokens", "rule"]).loc[
         np.repeat(np.arange(len(READINGS)), len(STEPS))
     ]
-    labels = {"world": world, "seed": seed, "arm": arm, "group": group, "step": np.tile(STEPS, len(READINGS))}
+    labels: dict[str, Any] = {"world": world, "seed": seed, "arm": arm, "group": group}
+    labels["step"] = np.tile(STEPS, len(READINGS))
     return names.assign(**labels, value=values.ravel()).reset_index(drop=True)
 
 
@@ -189,6 +190,9 @@ def test_with_one_seed_nothing_is_concluded() -> None:
         "So ",
         "tracks better",
         "no relation",
+        "weak",
+        "counts)",
+        "chance)",
     ):
         assert conclusion not in said, conclusion
 
@@ -200,7 +204,7 @@ def test_a_change_has_its_sign_its_interval_and_what_it_amounts_to() -> None:
     for values, said in (
         ([0.1, 0.11, 0.12], "it rises"),
         ([-0.1, -0.11, -0.12], "it falls"),
-        ([0.1, -0.1, 0.02], "none"),
+        ([0.1, -0.1, 0.02], "not told from none"),
     ):
         text = words.changed(pd.Series(values))
         assert text.startswith(bracketed(values, 3))
@@ -234,7 +238,12 @@ FALL, MORE, LITTLE = [-0.05, -0.052, -0.054], [-0.15, -0.152, -0.149], [0.001, -
     ("own", "twin", "said"),
     [
         (FALL, LITTLE, "It goes the paper's way, and further than where nothing can be generalised"),
-        (FALL, [x + e for x, e in zip(FALL, LITTLE, strict=True)], "where nothing can be generalised it goes as far"),
+        (
+            FALL,
+            [x + e for x, e in zip(FALL, LITTLE, strict=True)],
+            "where nothing can be generalised it goes 1.00 times as far; these seeds do not",
+        ),
+        (FALL, [-0.09, 0.0, -0.03], "goes the paper's way; these seeds do not tell it from where nothing can be"),
         (FALL, MORE, "where nothing can be generalised it goes further"),
         (LITTLE, LITTLE[::-1], "What the paper describes is not seen here.**"),
         ([-x for x in FALL], LITTLE, "What the paper describes is not seen here.**"),
@@ -255,22 +264,50 @@ def test_the_random_group_and_frozen_routers_are_beside_the_cosine() -> None:
     }  # fmt: skip
     text = readings_metrics.consistency(record({COSINE: planted}), PARAMS)
     assert f"random labels of the same runs it changes by {bracketed(planted['trained, random'], 3)} (it rises)" in text
-    assert f"never learn it changes by {bracketed(FALL, 3)} (it falls)" in text
+    assert f"With router weights that never learn it changes by {bracketed(FALL, 3)} (it falls)" in text
     assert "further than where nothing can be generalised" in text
+
+
+def test_the_cosine_without_weight_decay_is_beside_what_is_gained_there() -> None:
+    planted = [0.02, 0.021, 0.022]
+    tables = record({COSINE: {"no decay": planted}})
+    text = readings_metrics.consistency(tables, PARAMS)
+    assert f"Without weight decay it changes by {bracketed(planted, 3)} (it rises)" in text
+    assert "held-out accuracy there changes by +0." in text
+    none = {key: rows[rows["arm"] != "no decay"] for key, rows in tables.items()}
+    assert "Without weight decay" not in readings_metrics.consistency(none, PARAMS)
+
+
+def test_distance_is_told_beside_what_chance_gives() -> None:
+    renamed = ("distance, shuffled", "answer", "0.7")
+    lower = record({DISTANCE: {"trained": FALL, "scrambled": LITTLE}, renamed: {"trained": MORE, "scrambled": LITTLE}})
+    rows = lower["pathways"]
+    far = rows.assign(value=rows["value"] + 0.5 * (rows["quantity"] == renamed[0]))
+    text = readings_metrics.shuffled({**lower, "pathways": far}, PARAMS)
+    own = bracketed(np.subtract(FALL, MORE).tolist(), 3)
+    assert f"renamed experts changes by {own} (towards chance), in the twin by 0.000" in text
+    near = rows.assign(value=rows["value"] - 0.5 * (rows["quantity"] == renamed[0]))
+    assert f"{own} (it rises)" in readings_metrics.shuffled({**lower, "pathways": near}, PARAMS)
 
 
 def test_readings_that_answer_otherwise_are_named() -> None:
     top = ("distance", "all", "top-k")
     text = readings_metrics.distance_readings(record({top: {"trained": FALL, "scrambled": LITTLE}}), PARAMS)
     name = words.reading_words(*top)
-    assert text.startswith(f"Of 8 readings of distance, 1 go the paper's way ({name}), 0 the other way")
+    assert f"in common with the twin, 1 go the paper's way ({name}), 0 the other way" in text
+    assert text.startswith("Of 8 readings of distance,")
     assert f"Another answer than the fixed reading ({words.reading_words(*DISTANCE)}): {name}." in text
     assert "So no reading changes the answer." in readings_metrics.distance_readings(record(), PARAMS)
 
 
 def test_c_is_more_consistent_where_it_falls() -> None:
     tables = record({("C", "answer", NO_RULE): {"trained": FALL, "scrambled": LITTLE}})
-    assert "1 go the paper's way (C, the answer's token)" in readings_metrics.consistency_readings(tables, PARAMS)
+    text = readings_metrics.consistency_readings(tables, PARAMS)
+    assert "1 go the paper's way (C, the answer's token)" in text
+    assert "4 of 5 do not go the paper's way, the paper's own among them (C, all tokens)" in text
+    assert "C is (1 − smaller / larger cosine) / 2" in text
+    deep = cast(GrokkingPathwaysParams, FINDING.resolve("cpu", layers=4))
+    assert "smaller / larger" not in readings_metrics.consistency_readings(tables, deep)
 
 
 def test_layers_have_their_own_changes() -> None:
@@ -310,12 +347,12 @@ def test_what_routers_that_never_learn_cost_follows_the_interval(frozen: list[fl
     assert part.startswith(bracketed(frozen, 2, sign=False))
 
 
-@pytest.mark.parametrize(("later", "said"), [(0.5, "tied cell by cell"), (-0.5, "A random pairing does more")])
+@pytest.mark.parametrize(("later", "said"), [(0.5, "That is more than chance"), (-0.5, "A random pairing does more")])
 def test_the_order_is_held_against_random_pairings(later: float, said: str) -> None:
     text = readings.order({"cells": cells(later)}, PARAMS)
     assert said in text
     assert f"mastered {'−' * (later < 0)}0.5" in text
-    assert ("so it is not a matter of the tables alone" in text) == (later > 0)
+    assert ("tied cell by cell" in text) == (later > 0)
     assert "what is memorised late lags less" in text  # memorised a doubling later, generalised half of one
 
 
@@ -328,7 +365,7 @@ def test_a_metric_that_follows_the_step_correlates_no_more_than_it() -> None:
     assert "r = 1.00 [1.00, 1.00] with the step itself" in text
     assert "1.00 [1.00, 1.00] with consistency" in text
     assert "−1.00 [−1.00, −1.00] with the distance" in text
-    assert "the distance less" in text
+    assert "that of the distance is lower" in text
 
 
 def test_noise_that_accuracy_does_not_share_is_no_relation_given_time() -> None:
@@ -340,12 +377,42 @@ def test_noise_that_accuracy_does_not_share_is_no_relation_given_time() -> None:
     shared = tables["pathways"].merge(curve[["world", "seed", "arm", "group", "step", "test_accuracy"]])
     related = shared.assign(value=np.where(shared["quantity"] == "cosine", shared["test_accuracy"], shared["value"]))
     text = readings_relations.given_time({**tables, "curve": curve, "pathways": related}, PARAMS)
-    assert "Given the step, its logarithm and the square of that, r is: consistency 1.00" in text
-    assert "Beyond the course of time consistency has a relation" in text
-    pure = tables["pathways"].assign(value=tables["pathways"]["value"] + rng.normal(0, 0.01, len(tables["pathways"])))
-    assert "neither has a relation" in readings_relations.given_time(
-        {**tables, "curve": curve, "pathways": pure}, PARAMS
+    assert "r over each group's own lag is: consistency 1.00 [1.00, 1.00] (p = 0.00)" in text
+    assert (
+        "Beyond the course of time, consistency has a relation with accuracy that these seeds show; distance has"
+        in text
     )
+    pure = tables["pathways"].assign(value=tables["pathways"]["value"] + rng.normal(0, 0.01, len(tables["pathways"])))
+    text = readings_relations.given_time({**tables, "curve": curve, "pathways": pure}, PARAMS)
+    assert "relation (r below" in text or "show (r below" in text
+    assert "has a relation" not in text
+
+
+def test_a_metric_of_its_own_seed_fits_its_own_accuracy_best() -> None:
+    tables = record(arms=("trained",), groups=("k4",))
+    curve, rows = tables["curve"], tables["pathways"]
+    wave = {seed: np.sin(STEPS / 30 + 2 * np.pi * place / 3) for place, seed in enumerate(SEEDS)}
+    moved = lambda part: np.concatenate([wave[seed] for seed in part["seed"].to_numpy()[:: len(STEPS)]])  # noqa: E731
+    related = {"curve": curve.assign(test_accuracy=moved(curve)), "pathways": rows.assign(value=moved(rows))}
+    text = readings_relations.given_time(related, PARAMS)
+    own, other = text.split("is: consistency ")[-1].split(" (p by")[0].split(" and ")
+    assert own == "1.00"
+    assert float(other.replace("−", "-")) < 0
+    same = {key: part.assign(**{name: np.tile(wave[SEEDS[0]], len(part) // len(STEPS))}) for (key, part), name in zip(
+        {"curve": curve, "pathways": rows}.items(), ("test_accuracy", "value"), strict=True)}  # fmt: skip
+    assert "consistency 1.00 and 1.00 (p by swapping seeds" in readings_relations.given_time(same, PARAMS)
+
+
+def test_levels_of_seeds_are_taken_out_of_the_prediction() -> None:
+    tables = everything()
+    noise = dict(zip(SEEDS, (0.0, 0.1, -0.2), strict=True))
+    curve = tables["curve"].assign(test_accuracy=tables["curve"]["test_accuracy"] + tables["curve"]["seed"].map(noise))
+    lifted = tables["pathways"].assign(value=tables["pathways"]["value"] + 3 * tables["pathways"]["seed"].map(noise))
+    before, after = ({**tables, "curve": curve, "pathways": rows} for rows in (tables["pathways"], lifted))
+    texts = [readings_relations.prediction(each, PARAMS) for each in (before, after)]
+    assert texts[0].split("Levels differ")[1] == texts[1].split("Levels differ")[1]
+    assert texts[0].split("With them")[1] != texts[1].split("With them")[1]
+    assert "Without them it errs by 0." in texts[0]
 
 
 def test_loss_that_tracks_better_is_said_to() -> None:
@@ -400,14 +467,31 @@ def test_what_a_record_lacks_names_the_command_that_has_it() -> None:
 @pytest.mark.parametrize(
     ("penalised", "norm", "said"),
     [
-        ([0.9, 0.91, 0.92], [0.8, 0.8, 0.801], "bring generalisation forward."),
-        ([0.9, 0.91, 0.92], [0.9, 0.91, 0.921], "not more than one that leaves distances alone"),
-        ([0.8, 0.799, 0.801], [0.8, 0.8, 0.801], "do not bring generalisation forward here"),
+        ([0.9, 0.901, 0.902], [0.8, 0.8, 0.801], "(more than counts). This penalty brings generalisation forward."),
+        (
+            [0.9, 0.901, 0.902],
+            [0.9, 0.902, 0.901],
+            "beside that on norms 0.00 [−0.01, 0.01] (less than counts). The first",
+        ),
+        ([0.81, 0.811, 0.8101], [0.8, 0.801, 0.8], "] (above zero, but less than counts); beside that on norms"),
+        ([0.9, 0.7, 0.8], [0.8, 0.8, 0.801], "] (not told whether it counts); beside that on norms"),
+        ([0.7, 0.701, 0.7], [0.8, 0.8, 0.801], "] (it loses); beside that on norms"),
     ],
 )
 def test_the_intervention_needs_to_beat_both_controls(penalised: list[float], norm: list[float], said: str) -> None:
     ends = {"trained": [0.8, 0.801, 0.8], "penalised": penalised, "norm penalised": norm}
     assert said in readings_worlds.intervention(record(ends=ends), PARAMS)
+
+
+def test_the_intervention_shows_what_each_penalty_does_to_pathways() -> None:
+    tables = record({DISTANCE: {"penalised": MORE, "norm penalised": FALL}})
+    text = readings_worlds.intervention(tables, PARAMS)
+    assert "of which 0.02 counts" in text
+    assert "(the first brings pathways closer)" in text
+    assert "without a penalty 0." in text
+    assert "cannot be put down to distance alone" in text
+    other = record({DISTANCE: {"penalised": FALL, "norm penalised": MORE}})
+    assert "(the norm penalty brings pathways closer)" in readings_worlds.intervention(other, PARAMS)
 
 
 def test_arm_b_is_told_by_domain_over_its_second_half() -> None:

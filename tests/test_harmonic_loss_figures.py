@@ -13,6 +13,7 @@ import pytest
 from evolm.findings.harmonic_loss import figures_curves, figures_exponents, figures_geometry
 from evolm.findings.harmonic_loss.arms import AUTHORS, CHOSEN, UNDECAYED, addition_arms
 from evolm.findings.harmonic_loss.figure_style import STYLE, base
+from evolm.findings.harmonic_loss.readings_words import chance_ev
 from evolm.fragments import Fragment
 from evolm.plotting import Figure
 
@@ -161,6 +162,7 @@ def test_evidence_tells_runs_that_learnt_from_others_and_from_random_answers(dra
     assert "Runs that learnt reach 50 % to 90 % (15)" in text
     assert "runs that did not reach 80 % to 99 % (2)" in text  # one of them with class vectors of its own
     assert "runs with random answers reach 44 % to 60 % (5)" in text
+    assert f"drawn from a standard normal, have {100 * chance_ev():.0f} % on average (dashed)" in text
 
 
 def test_exponents_are_read_from_the_names_of_arms(drawn_once: None) -> None:

@@ -13,7 +13,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from evolm.findings.harmonic_loss import FINDING, arms, experiment, readings, readings_geometry, readings_tasks
+from evolm.findings.harmonic_loss import (
+    FINDING,
+    arms,
+    experiment,
+    readings,
+    readings_data,
+    readings_geometry,
+    readings_tasks,
+)
 from evolm.findings.harmonic_loss import readings_words as words
 from evolm.findings.harmonic_loss.parameters import HarmonicLossParams
 from evolm.intervals import seed_interval
@@ -21,7 +29,7 @@ from evolm.intervals import seed_interval
 Tables = dict[str, pd.DataFrame]
 NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "harmonic-loss.ipynb"
 SEEDS = (20, 21, 22)
-MODULES = (readings, readings_geometry, readings_tasks)
+MODULES = (readings, readings_data, readings_geometry, readings_tasks)
 PARAMS = cast(HarmonicLossParams, FINDING.resolve("cpu", first_seed=20, seeds=3))
 #: Group -> arms, task, split, share.
 GROUPS: dict[str, tuple[Sequence[str], str, str, float]] = {
@@ -35,7 +43,7 @@ GROUPS: dict[str, tuple[Sequence[str], str, str, float]] = {
 }
 USUAL = {
     "generalised_seen": True, "generalised_epoch": 30, "fit_seen": True, "fit_epoch": 10, "delay": 1.0, "learnt": 0.5,
-    "test_accuracy": 1.0, "unseen_accuracy": 1.0, "ev2": 0.5, "vector_norm_slope": 0.0,
+    "test_accuracy": 1.0, "train_accuracy": 1.0, "unseen_accuracy": 1.0, "ev2": 0.5, "vector_norm_slope": 0.0,
 }  # fmt: skip
 Planted = Mapping[tuple[str, str], Mapping[str, Any]]
 
@@ -148,7 +156,11 @@ def test_with_one_seed_nothing_is_concluded() -> None:
     tables = everything(SEEDS[:1])
     said = " ".join(say(tables, PARAMS) for say in sentences().values())
     assert "[" not in said
-    for conclusion in ("So ", "not specific", "flatters", "does not hold", "adds to", "accurate than", "slower one"):
+    conclusions = (
+        "So ", "not specific", "leak flatters", "does not hold", "adds to", "accurate than", "(slower)",
+        "is ahead", "edge of", "grow there",
+    )  # fmt: skip
+    for conclusion in conclusions:
         assert conclusion not in said, conclusion
 
 
@@ -214,25 +226,29 @@ AHEAD, BEHIND, LEVEL = [0.70, 0.71, 0.72], [0.30, 0.31, 0.32], [0.2, 0.5, 0.8]
 
 
 @pytest.mark.parametrize(
-    ("authors", "chosen", "said"),
+    ("learnt", "epochs", "said"),
     [
-        (AHEAD, AHEAD, "harmonic loss is ahead at either setting"),
-        (AHEAD, BEHIND, "which of the two is ahead is decided by the tuning"),
-        (BEHIND, AHEAD, "which of the two is ahead is decided by the tuning"),
-        (BEHIND, BEHIND, "cross-entropy is ahead at either setting"),
-        (AHEAD, LEVEL, "harmonic loss is ahead until both are tuned; then these seeds do not tell them apart"),
-        (BEHIND, LEVEL, "cross-entropy is ahead until both are tuned"),
-        (LEVEL, LEVEL, "tell the two apart at neither setting"),
-        (LEVEL, AHEAD, "harmonic loss is ahead with the chosen settings alone"),
-        (LEVEL, BEHIND, "cross-entropy is ahead with the chosen settings alone"),
+        (AHEAD, [8, 7, 8], ("harmonic loss is ahead", "harmonic loss is ahead")),
+        (AHEAD, [118, 119, 121], ("harmonic loss is ahead", "cross-entropy is ahead")),
+        (BEHIND, [7, 30, 110], ("cross-entropy is ahead", "the interval of this mean includes 0")),
+        (LEVEL, [8, 7, 8], ("the interval of this mean includes 0", "harmonic loss is ahead")),
     ],
 )
-def test_what_tuning_does_follows_both_intervals(authors: list[float], chosen: list[float], said: str) -> None:
-    planted = {("authors", "harmonic, authors'"): {"learnt": authors}, ("addition", "harmonic"): {"learnt": chosen}}
+def test_what_tuning_does_follows_the_interval_of_both_measures(
+    learnt: list[float], epochs: list[int], said: tuple[str, str]
+) -> None:
+    planted = {("addition", "harmonic"): {"learnt": learnt, "generalised_epoch": epochs}}
     text = readings.tuning(one(planted), PARAMS)
-    assert said in text
-    gaps = [[value - 0.5 for value in values] for values in (authors, chosen)]
-    says(text, *bracketed(gaps[0]), *bracketed(gaps[1]))
+    accuracy, doublings = text.split("in doublings of the epoch")
+    level = "0.00 [0.00, 0.00] at the authors' settings (the interval of this mean includes 0)"
+    for part, verdict, gaps in (
+        (accuracy, said[0], np.array(learnt) - 0.5),
+        (doublings, said[1], np.log2(np.array(epochs) / 30)),
+    ):
+        assert level in part
+        chosen = part.split(level)[1]
+        assert f"as chosen ({verdict})" in chosen
+        says(chosen.split(" as chosen")[0], *bracketed(list(gaps)))
 
 
 def test_the_delay_is_told_apart_into_distance_and_form() -> None:
@@ -257,10 +273,10 @@ def test_the_delay_is_told_apart_into_distance_and_form() -> None:
     assert "lengthens it again" in readings.ingredients(one(worse), PARAMS)
 
 
-def test_controls_that_do_as_much_make_the_effect_unspecific() -> None:
+def test_a_control_does_as_much_only_where_its_interval_ends_below_the_smallest_effect() -> None:
     planted: Planted = {
         ("authors", "cross-entropy, authors'"): {"delay": [2.9, 3.0, 3.1]},
-        ("authors", "normalised, authors'"): {"delay": [3.0, 2.9, 3.1]},
+        ("authors", "normalised, authors'"): {"delay": [0.2, 1.0, 1.8]},
         ("authors", "distance, authors'"): {"delay": [0.49, 0.50, 0.52]},
         ("authors", "squared distance, authors'"): {"delay": [1.0, 1.01, 1.02]},
         ("authors", "harmonic, authors'"): {"delay": [0.5, 0.5, 0.5]},
@@ -269,20 +285,48 @@ def test_controls_that_do_as_much_make_the_effect_unspecific() -> None:
     text = readings.specific({"models": rows[rows["group"] == "authors"]}, PARAMS)
     assert "squared distance and distance have a shorter delay than cross-entropy" in text
     assert "distance has one as short as harmonic loss's" in text
-    assert text.endswith("Where a control does as much, the effect is not specific to harmonic loss.")
+    assert "longer: squared distance (difference 0.51" in text
+    assert "not told apart: normalised (difference 0.50 [−" in text
+    assert text.endswith("not specific to harmonic loss: distance at the authors' settings.")
     alone = models({**planted, ("authors", "distance, authors'"): {"delay": [2.0, 2.1, 2.2]}})
     text = readings.specific({"models": alone[alone["group"] == "authors"]}, PARAMS)
     assert "none has one as short" in text
     assert "not specific" not in text
 
 
-def test_delays_are_means_by_head_and_settings() -> None:
-    planted = {("addition", "distance"): {"delay": [0.1, 0.2, 0.6]}, ("authors", "distance, authors'"): {"delay": 2.5}}
-    says(readings.delay(one(planted), PARAMS), 1, 1, 1, 2.5, 1, 1, 1, 1, 0.3, 1)
+def test_a_control_as_short_where_nothing_is_shortened_does_not_do_as_much() -> None:
+    text = readings.specific(one({}), PARAMS).split("as chosen, ")[1]
+    assert text.startswith("none has a shorter delay than cross-entropy, and normalised, squared distance and distance")
+    assert "not specific" not in text
+
+
+def test_delays_are_means_by_head_and_settings_and_medians_of_doublings() -> None:
+    planted: Planted = {
+        ("addition", "distance"): {"delay": [0.1, 0.2, 0.6], "generalised_epoch": [10, 40, 40]},
+        ("authors", "distance, authors'"): {"delay": 2.5},
+        ("authors", "harmonic, authors'"): {"fit_seen": [True, True, False], "generalised_seen": [True, False, False]},
+    }
+    text = readings.delay(one(planted), PARAMS)
+    three = float(np.log2(3))
+    says(text.split("Doublings from")[0], 1, 1, 1, 2.5, 1, 1, 1, 1, 0.3, 1)
+    assert "no head" not in text  # cross-entropy has a delay of 1, four times the smallest effect
+    says(text.split("last epoch:")[1], *[three] * 8, 2.0, three, 1, 15, 0, 15)
+
+
+@pytest.mark.parametrize(("others", "who"), [(0.4, "no head has"), (0.6, "cross-entropy has not")])
+def test_a_delay_too_short_to_be_shortened_is_said_to_be(others: float, who: str) -> None:
+    planted: dict[tuple[str, str], dict[str, Any]] = {
+        ("addition", head): {"delay": others if head == "distance" else 0.4} for head in words.HEADS
+    }
+    text = readings.delay(one(planted), PARAMS)
+    assert f"As chosen {who} much delay to shorten (cross-entropy's is 0.40 doublings, and 0.25 is the smallest" in text
+    assert "grokking is at the authors' settings" in text  # 1 doubling there
+    planted["authors", "cross-entropy, authors'"] = {"delay": 0.4}
+    assert "grokking is at" not in readings.delay(one(planted), PARAMS)
 
 
 def test_failed_runs_and_runs_that_lose_the_task_again_are_counted() -> None:
-    planted = {
+    planted: Planted = {
         ("addition", "distance"): {"generalised_seen": [False, True, True], "test_accuracy": [0.1, 0.2, 1.0]},
         ("addition", "harmonic"): {"test_accuracy": [0.9, 0.9, 1.0]},
         ("addition", "harmonic, n = 1"): {"generalised_seen": False},  # not one of the five heads
@@ -294,8 +338,24 @@ def test_failed_runs_and_runs_that_lose_the_task_again_are_counted() -> None:
 
 def test_accuracy_on_less_data_is_beside_the_runs_that_learnt() -> None:
     planted = {("data", "normalised"): {"test_accuracy": [0.2, 0.3, 1.0], "generalised_seen": [False, False, True]}}
-    text = readings.less_data(one(planted), PARAMS)
+    text = readings_data.less_data(one(planted), PARAMS)
     assert "on 40 % of the pairs cross-entropy 100 % (3 of 3), normalised 50 % (1 of 3)," in text
+    assert "ceiling" not in text
+    sooner = {("data", "harmonic"): {"learnt": [0.6, 0.7, 0.75], "test_accuracy": 0.95}}
+    text = readings_data.less_data(one(sooner), PARAMS)
+    assert "On 40 % every head ends above 90 %" in text
+    says(text.split("harmonic loss less cross-entropy:")[1], *bracketed([0.1, 0.2, 0.25]), 40)
+
+
+def test_heads_that_learn_in_fewer_runs_from_more_pairs_are_named() -> None:
+    planted = {
+        ("addition", "cross-entropy"): {"generalised_seen": [True, False, False]},
+        ("data", "distance"): {"generalised_seen": [True, True, False]},
+    }
+    text = readings_data.edge(one(planted), PARAMS)
+    assert "cross-entropy learns in 3 of 3 runs on 40 % of the pairs and in 1 of 3 runs on 80 %." in text
+    assert "distance" not in text
+    assert readings_data.edge(one({}), PARAMS) == ""
 
 
 def test_the_leak_flatters_only_heads_that_are_worse_on_unseen_pairs() -> None:
@@ -303,29 +363,34 @@ def test_the_leak_flatters_only_heads_that_are_worse_on_unseen_pairs() -> None:
         ("leaky", "cross-entropy, authors'"): {"test_accuracy": [0.5, 0.6, 0.55], "unseen_accuracy": [0.1, 0.1, 0.12]},
         ("leaky", "harmonic, authors'"): {"test_accuracy": [0.8, 0.82, 0.84], "unseen_accuracy": [0.7, 0.72, 0.75]},
     }
-    text = readings.leak(one(planted), PARAMS)
+    text = readings_data.leak(one(planted), PARAMS)
     assert "cross-entropy 55 % and 11 %" in text
+    gaps = text.split("The first less the second: cross-entropy")[1].split(", normalised")[0]
+    says(gaps, *bracketed([0.4, 0.5, 0.43]))
     assert "The leak flatters cross-entropy and harmonic, cross-entropy most:" in text
-    alone = readings.leak(one({key: planted[key] for key in list(planted)[:1]}), PARAMS)
+    alone = readings_data.leak(one({key: planted[key] for key in list(planted)[:1]}), PARAMS)
     assert "The leak flatters cross-entropy: what" in alone
-    assert "flatters" not in readings.leak(one({}), PARAMS)
+    assert "flatters" not in readings_data.leak(one({}), PARAMS)
 
 
 def test_the_settings_are_those_of_the_arms() -> None:
     text = readings.settings({}, PARAMS)
+    trials = pd.read_csv(NOTEBOOK.parent.parent / "data" / "choices" / "harmonic-loss.csv")
     for name, arm in arms.CHOSEN.items():
-        assert f"{name}: rate {arm.lr:g}, decay {arm.decay:g}, knob {arm.head.knob:g}" in text
+        own = trials.query("experiment == 'addition' and head == @name and knob == @arm.head.knob")
+        score = own.query("lr == @arm.lr and decay == @arm.decay")["score"].mean()
+        assert f"{name}: rate {arm.lr:g}, decay {arm.decay:g}, knob {arm.head.knob:g}, score {score:.2f}" in text
 
 
 # --- geometry ---------------------------------------------------------------------------------------------------
 
 
 def test_a_plane_is_never_shown_without_how_many_runs_have_the_task() -> None:
-    planted = {
+    planted: Planted = {
         ("authors", "harmonic, authors'"): {"ev2": [0.6, 0.7, 0.8]},
         ("addition", "cross-entropy"): {"ev2": 0.25, "test_accuracy": [1.0, 0.9, 1.0]},
         ("addition", "harmonic, untied"): {"ev2": [0.9, 0.99, 0.5], "test_accuracy": [0.3, 0.4, 1.0]},
-        ("shuffled", "harmonic, authors'"): {"ev2": 0.45},
+        ("shuffled", "harmonic, authors'"): {"ev2": 0.45, "train_accuracy": 0.6},
     }
     text = readings_geometry.plane(one(planted), PARAMS)
     assert "70 % under harmonic loss (3 of 3 runs end above 95 %) and 50 % under cross-entropy (3 of 3" in text
@@ -334,6 +399,17 @@ def test_a_plane_is_never_shown_without_how_many_runs_have_the_task() -> None:
     assert "with up to 99 % of the variance in two dimensions (harmonic, untied)" in text
     assert "a plane alone is no evidence of learning" in text
     assert "45 % under harmonic loss and 50 % under cross-entropy" in text
+    assert "distance 100 % and harmonic 60 %." in text
+    assert "harmonic 50 % (1 of 3 runs end above 95 %, 0.00 over the head's tied runs)" in text
+    assert f"have {100 * words.chance_ev():.0f} %." in text
+
+
+def test_random_points_have_more_variance_in_two_dimensions_the_fewer_they_have() -> None:
+    assert words.chance_ev(31, 2) == pytest.approx(1)
+    assert words.chance_ev(5, 1000) == pytest.approx(2 / 4, abs=0.03)  # four centred directions of one length
+    # The largest eigenvalues of a Wishart matrix lie below the edge of Marchenko and Pastur's law.
+    edge = (1 + np.sqrt(16 / 30)) ** 2 / 16
+    assert 1.5 * edge < words.chance_ev() < 2 * edge
 
 
 def test_stuck_runs_with_little_variance_in_a_plane_are_no_warning() -> None:
@@ -346,21 +422,20 @@ def test_stuck_runs_with_little_variance_in_a_plane_are_no_warning() -> None:
 
 @pytest.mark.parametrize(
     ("last", "said"),
-    [([60, 61, 62], "The larger exponent is the slower one"), ([5, 6, 7], "The smaller exponent is the slower one"),
-     ([20, 40, 30], "do not tell their speeds apart")],
-)  # fmt: skip
-def test_what_the_exponent_does_follows_the_interval(last: list[int], said: str) -> None:
-    planted = {
+    [([60, 61, 62], " (slower)"), ([5, 6, 7], " (faster)"), ([20, 40, 30], " (the interval includes 0)")],
+)
+def test_what_the_exponent_does_follows_the_interval_against_the_chosen_one(last: list[int], said: str) -> None:
+    planted: Planted = {
         ("addition", "harmonic, n = 16"): {"generalised_epoch": last},
         ("addition", "harmonic, n = 2"): {"ev2": [0.9, 0.6, 0.2], "test_accuracy": [0.5, 1.0, 1.0]},
     }
     text = readings_geometry.exponents(one(planted), PARAMS)
-    assert said in text
     assert f"{np.median(last):.0f} at n = 16 (3 of 3 runs)" in text
     assert "40 % at n = 2" in text  # the stuck run's plane does not count
-    low, high = seed_interval(np.array(last) - 30.0)
-    minus = f"{np.mean(last) - 30:.0f} [{low:.0f}, {high:.0f}]".replace("-", "−")
-    assert f"from n = 1 to n = 16 that epoch changes by {minus}," in text
+    gap = words.with_interval(pd.Series(np.log2(np.array(last) / 30)))
+    assert f"{gap} at n = 16{said}." in text
+    assert "0.00 [0.00, 0.00] at n = 2 (the interval includes 0)" in text
+    assert "tuned for n = 4" in text
 
 
 def test_late_slopes_count_diverged_runs_and_say_when_the_fit_was_over() -> None:
@@ -370,7 +445,8 @@ def test_late_slopes_count_diverged_runs_and_say_when_the_fit_was_over() -> None
         ("undecayed", "distance, no decay"): {"vector_norm_slope": [0.2, np.nan, 0.3], "fit_epoch": start},
     }
     text = readings_geometry.norms(one(planted), PARAMS)
-    says(text, 75, 0, 0, 0, 0.5, -0.02, 80, 95, 0, 1, 1)
+    says(text, 75, 0, 0, 0, 0.5, -0.02, 80, 95, 0, 0, 0, 1, 1)
+    assert "normalised head bounds weights without a distance" in text
 
 
 # --- tasks, images, text ----------------------------------------------------------------------------------------
@@ -381,6 +457,10 @@ def test_tasks_show_accuracy_beside_variance() -> None:
     text = readings_tasks.tasks(one(planted), PARAMS)
     assert "lattice: cross-entropy 100 % (variance 50 %)" in text
     assert "harmonic 90 % (variance 40 %)" in text
+    assert "rates are 4 times harmonic loss's" in text
+    assert "No run of any head" not in text
+    never = {("task", head): {"generalised_seen": False} for head in words.HEADS}
+    assert "No run of any head has 95 % of the test examples of lattice" in readings_tasks.tasks(one(never), PARAMS)
 
 
 def test_the_theorem_fails_to_the_letter_only_where_both_signs_of_it_do() -> None:
@@ -388,9 +468,28 @@ def test_the_theorem_fails_to_the_letter_only_where_both_signs_of_it_do() -> Non
     text = readings_tasks.convexity({"hull": hull(far, negative)}, PARAMS)
     assert "harmonic 0.72 (negative weights 16 %)" in text
     assert "**To the letter the theorem does not hold here**" in text
+    assert "(mean" not in text  # this record has no losses
     says(text.split("that ratio is ")[1], *bracketed(far), *bracketed(negative))
     for near in (hull([-0.01, 0.0, 0.01], negative), hull(far, [-0.01, 0.0, 0.01])):
         assert "To the letter" not in readings_tasks.convexity({"hull": near}, PARAMS)
+
+
+def test_the_losses_at_which_hulls_are_read_are_those_of_the_layer() -> None:
+    arms_of = dict.fromkeys(readings_tasks.LAYER, [0.9] * 3)
+    table = vision(arms_of)
+    table = table.assign(train_loss=np.where(table["backbone"] == "linear", 0.25, 9.0))
+    text = readings_tasks.convexity({"hull": hull([0.7] * 3, [0.2] * 3), "vision": table}, PARAMS)
+    assert "(mean training loss cross-entropy 0.25, squared distance 0.25, harmonic 0.25 and" in text
+
+
+@pytest.mark.parametrize(("slope", "grows"), [([0.1, 0.11, 0.12], True), ([-0.1, 0.0, 0.1], False)])
+def test_class_vectors_behind_a_network_grow_only_where_the_interval_says_so(slope: list[float], grows: bool) -> None:
+    table = vision(dict.fromkeys(("cross-entropy", "normalised", "harmonic, euclidean"), [0.9] * 3))
+    table["vector_norm_slope"] = np.where(table["arm"] == "harmonic, euclidean", np.resize(slope, len(table)), 0.2)
+    text = readings_tasks.network_norms({"vision": table}, PARAMS)
+    says(text.split("are:")[1], *[0.2] * 6, *bracketed(slope))
+    assert ("grow there" in text) == grows
+    assert readings_tasks.network_norms({"vision": vision({"cross-entropy": [0.9] * 3})}, PARAMS) == ""
 
 
 def test_heads_are_called_more_accurate_only_where_pairs_of_seeds_say_so() -> None:

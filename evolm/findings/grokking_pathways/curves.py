@@ -66,11 +66,14 @@ def learnable(tables: Tables, world: str) -> list[str]:
     return [name for name in groups if name != RANDOM and (world != "text" or name in TEXT_GROUPS)]
 
 
-def memorised(tables: Tables, world: str) -> pd.Series:
-    """(seed, arm, group) -> the step at which a group is memorised, among the evenly spaced ones; none if never."""
+def memorised(tables: Tables, world: str, first: int = 2 * EARLY) -> pd.Series:
+    """(seed, arm, group) -> the step at which a group is memorised, among the evenly spaced ones; none if never.
+
+    With `first` 0 among all measurements: when it is memorised, where the other is from when on changes are read.
+    """
     rows = of_world(tables, "curve", world)
     wide = rows.pivot(index=["seed", "arm", "group"], columns="step", values="dating_accuracy").sort_index(axis=1)
-    wide = wide.iloc[:, 2 * EARLY :]
+    wide = wide.iloc[:, first:]
     there = wide.to_numpy(float) >= MEMORISED  # (run, step)
     together = np.logical_and.reduce([there[:, i : there.shape[1] + 1 - IN_A_ROW + i] for i in range(IN_A_ROW)])
     steps = wide.columns.to_numpy(float)[: together.shape[1]]

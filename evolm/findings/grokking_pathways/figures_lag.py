@@ -46,18 +46,19 @@ def lag_curves(tables: Tables, params: Scale) -> Figure | Fragment:
     start = [first.get(key, np.nan) for key in zip(rows["seed"], rows["group"], strict=True)]
     rows = rows.assign(share=rows["train_nats"].to_numpy(float) / np.array(start, float))
     dates = {group: lag_start(tables, "tables", ["trained"], [group]) for group in groups}
+    memorised = {group: _memorised(tables, group) for group in groups}
 
     def draw(panels: Any) -> None:
         in_columns(each(panels), 2)
         for place, (axes, group) in enumerate(zip(each(panels), groups, strict=True)):
             here = rows[rows["group"] == group]
-            _one_group(axes, here, twin[twin["group"] == group], dates[group], 1 / params.symbols)
+            _one_group(axes, here, twin[twin["group"] == group], (memorised[group], dates[group]), 1 / params.symbols)
             axes.set_title(group_name(group))
             axes.set_ylabel("share" if is_narrow(axes) or place % 2 == 0 else "")
             axes.set_xlabel("step" if is_narrow(axes) or place >= len(groups) - 2 else "")
         below(panels, 2)
 
-    said = "; ".join(_lag_of(rows[rows["group"] == group], group, dates[group]) for group in groups)
+    said = "; ".join(_lag_of(rows[rows["group"] == group], group, memorised[group]) for group in groups)
     return figure(
         draw,
         name="grokking-pathways-lag",
@@ -67,22 +68,34 @@ def lag_curves(tables: Tables, params: Scale) -> Figure | Fragment:
         alt="Accuracy on training and held-out pairs and training loss against the step on a logarithmic axis, a panel per "
         f"group. {said}.",
         caption="Accuracy on training pairs (thin, dark), on held-out pairs (thick) and training loss (as a share of the "
-        f"loss at step 0). Shaded: the lag, from the step at which a group is memorised ({percent(MEMORISED)} of its dating half right, "
-        "twice in a row, at an evenly spaced measurement; geometric mean over seeds) to the end. Chance is one of "
+        f"loss at step 0). Line: the step at which a group is memorised ({percent(MEMORISED)} of its dating half right, twice in a "
+        "row; geometric mean over seeds). Shaded: from when on changes are read, the first evenly spaced measurement after it. Chance is one of "
         f"{params.symbols} symbols; the twin's labels are as common as the group's, but follow no rule. {said}. "
         f"{seeds_of(rows['seed'].nunique())}",
     )
 
 
-def _one_group(axes: Any, rows: pd.DataFrame, twin: pd.DataFrame, date: float | None, chance: float) -> None:
+def _memorised(tables: Tables, group: str) -> float | None:
+    """Geometric mean over seeds of the step at which the trained arm has a group in memory; None if never."""
+    dates = curves.memorised(tables, "tables", first=0)
+    names = dates.index.to_frame()
+    own = dates[(names["arm"] == "trained") & (names["group"] == group) & (dates > 0)].to_numpy(float)
+    return float(np.exp(np.log(own).mean())) if len(own) else None
+
+
+def _one_group(
+    axes: Any, rows: pd.DataFrame, twin: pd.DataFrame, dates: tuple[float | None, float | None], chance: float
+) -> None:
     last = float(rows["step"].max())
     line(axes, per_seed(rows, "share"), LOSS, lw=1.2, marker=None)
     line(axes, per_seed(rows, "dating_accuracy"), TRAINING, lw=1.3, marker=None)
     line(axes, per_seed(twin, "test_accuracy"), TWIN, lw=1.6, marker=None)
     line(axes, per_seed(rows, "test_accuracy"), HELD_OUT, lw=2.6)
     axes.axhline(chance, color=colour("muted"), lw=1.1, ls=DOTTED, label="chance", zorder=1)
+    date, read = dates
+    if read:
+        axes.axvspan(read, last, color=colour("blue"), alpha=0.06, lw=0, zorder=0)
     if date:
-        axes.axvspan(date, last, color=colour("blue"), alpha=0.06, lw=0, zorder=0)
         axes.axvline(date, color=colour("muted"), lw=1, zorder=1)
         axes.text(date * 1.04, 1.15, f"memorised at {date:.0f}", va="center", fontsize=9.5, color=colour("ink"))
     step_axis(axes.xaxis, max(1.0, float(rows.loc[rows["step"] > 0, "step"].min())), last)

@@ -31,7 +31,7 @@ PANELS: dict[str, tuple[str, Reading | str]] = {
     "distance of pathways": ("edit distance ÷ length", DISTANCE),
     "consistency of layers": ("mean cosine", COSINE),
 }
-#: What the paper reports over its lag: a fall of the distance by this share, a move of consistency by so much.
+#: What the paper reports over its lag: a fall of the distance by this share, a move of its C by so much.
 PAPER = {claim.name: float(claim.paper_value or 0) for claim in CLAIMS}
 FALL, RISE = PAPER["distance-falls"], PAPER["consistency-rises"]
 TWIN = ("trained", "scrambled")
@@ -63,7 +63,8 @@ def metrics_beside_twin(tables: Tables, params: Scale) -> Figure | Fragment:
                 line(axes, rows, shown[name][0], lw=2.6 if own else 1.8, zorder=3.5 if own else 3)
             if start:
                 axes.axvspan(start, steps[-1], color=colour("blue"), alpha=0.06, lw=0, zorder=0)
-                _paper(axes, title, lines["trained"], start)
+                if PANELS[title][1] == DISTANCE:
+                    _paper(axes, lines["trained"], start)
             step_axis(axes.xaxis, steps[0], steps[-1])
             axes.set_title(title)
             axes.set_ylabel(PANELS[title][0])
@@ -82,29 +83,28 @@ def metrics_beside_twin(tables: Tables, params: Scale) -> Figure | Fragment:
         f"generalise beside it. Change over the lag: {said}.",
         caption="Means over the groups with a rule. The twin learns labels dealt out at random, and the random group shares "
         "the trained model's routers: neither has anything to generalise. Distance: share of experts to be changed to turn one "
-        "training pathway into another. Consistency: cosine of the routing embeddings of consecutive layers. Arrows: what the paper "
-        f"reports, a distance that falls by {100 * FALL:.0f} % and a consistency that moves by {RISE:.2f}. {shade}: {said}. "
+        "training pathway into another. Consistency: cosine of the routing embeddings of consecutive layers. Arrow: what the paper "
+        f"reports of the distance, a fall by {100 * FALL:.0f} %; its consistency moves by {RISE:.2f} of C, another unit than the cosine, and "
+        f"has no arrow. {shade}: {said}. "
         f"{seeds_of(found['held-out accuracy']['trained'].shape[1])}",
     )
 
 
-def _paper(axes: Any, title: str, trained: pd.DataFrame, start: float) -> None:
-    """An arrow from the level where the lag begins, as far as the paper's metric moves."""
+def _paper(axes: Any, trained: pd.DataFrame, start: float) -> None:
+    """An arrow from the distance where the lag begins, down by the share by which the paper's falls."""
     mean = trained.mean(axis=1)
     inside = mean[mean.index >= start]
     level = float(inside.iloc[: max(1, len(inside) // 5)].mean())
-    to = {"distance of pathways": level * (1 - FALL), "consistency of layers": level + RISE}.get(title)
-    if to is None or not np.isfinite(to):
+    to = level * (1 - FALL)
+    if not np.isfinite(to):
         return
     at = float(mean.index[-1]) * 0.75
     axes.plot([start, at], [level, level], color=colour("ink"), lw=0.8, ls=":", zorder=4)
     axes.annotate(
         "", (at, to), (at, level), zorder=5, arrowprops={"arrowstyle": "-|>", "color": colour("ink"), "lw": 1.6, "shrinkA": 0, "shrinkB": 0}
     )  # fmt: skip
-    below_it = to < level
     axes.annotate(
-        "paper", (at, to), (0, -2 if below_it else 2), textcoords="offset points", ha="center",
-        va="top" if below_it else "bottom", fontsize=9.5, color=colour("ink"), zorder=5,
+        "paper", (at, to), (0, -2), textcoords="offset points", ha="center", va="top", fontsize=9.5, color=colour("ink"), zorder=5
     )  # fmt: skip
 
 

@@ -72,11 +72,7 @@ def _quantile(share: float) -> Statistic:
 
 #: Panels: title, statistic.
 GIVEN_TIME = "r given the course of time"
-STATISTICS: dict[str, Statistic] = {
-    "raw r": _raw,
-    GIVEN_TIME: _partial,
-    "r of changes": _differences,
-}
+STATISTICS: dict[str, Statistic] = {"raw r": _raw, GIVEN_TIME: _partial, "r of changes": _differences}
 
 
 def _of(series: Series, statistic: Statistic) -> Statistic:
@@ -134,8 +130,8 @@ def correlations_forest(tables: Tables, params: Scale) -> Figure | Fragment:
         alt=f"Correlations with held-out accuracy within the lag, a row per series. {said}.",
         caption="Correlation with held-out accuracy over each group's own lag, mean over groups, with the sign that makes the "
         "paper's claim positive. Left: raw; two curves that both rise agree whatever they are, and the step itself is such a "
-        "curve. Middle: after step, log step and its square are taken out of both; grey: mean and 95 % range for one group of one "
-        "seed when its series is moved round in time, as wide as luck. Right: of the changes from one measurement to the next. The loss is smoothed over "
+        "curve. Middle: after step, log step and its square are taken out of both; grey: 95 % range for one group of one "
+        "seed when its series is moved round in time, as wide as luck, and zero on average by construction. Right: of the changes from one measurement to the next. The loss is smoothed over "
         f"five measurements. {said}. {seeds_as_rows(max(len(values) for values in found['raw r']))}",
     )
 
@@ -243,9 +239,9 @@ def readings(tables: Tables, params: Scale) -> Figure | Fragment:
         size=(7.8, 0.235 * len(found) + 1.6),
         narrow_height=0.235 * len(found) + 2.2,
         alt=f"A row per reading of the metrics: change over the lag less that of the scrambled twin. {said}.",
-        caption="Change over the lag, trained less scrambled twin, divided by the standard deviation of that difference over "
-        f"{int(found['seeds'].max())} seeds, so that one grey band is the 95 % interval of no difference for every row. Rows: what is "
-        "measured, by which rule pathways are built (share of routing weight, or the experts that act), and at which tokens (the answer's "
-        "where nothing is said). "
-        f"By luck one row in twenty lies outside. {said}.",
+        caption="Change over the lag in common with the twin, trained less scrambled twin, divided by the standard deviation of that "
+        f"difference over {int(found['seeds'].max())} seeds; grey: 95 % interval around no difference, for every row. Rows: what is "
+        "measured, by which rule pathways are built (share of routing weight, or the experts that act), and at which tokens (the "
+        "answer's where nothing is said). The band is guarded against skewed noise, so a row lies outside by luck more seldom than one "
+        f"in twenty, and inside does not mean no difference. {said}.",
     )

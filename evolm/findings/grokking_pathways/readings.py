@@ -25,7 +25,7 @@ from evolm.findings.grokking_pathways.readings_words import (
 )
 from evolm.findings.grokking_pathways.tables import RANDOM
 from evolm.intervals import seed_interval
-from evolm.panels import listed
+from evolm.panels import listed, percent
 
 if TYPE_CHECKING:
     from evolm.findings.grokking_pathways.parameters import GrokkingPathwaysParams
@@ -34,8 +34,8 @@ WORLD = "tables"
 #: Held-out accuracy within which two arms are called alike, that of the claims on frozen routers and dense models.
 MARGIN = 0.1
 #: Of the order within a table, and of the lag of what is memorised late.
-WITHIN = Words("so it is not a matter of the tables alone", "the other way round", "no different from none")
-LONGER = Words("what is memorised late lags longer", "what is memorised late lags less", "no different from none")
+WITHIN = Words("so training and held-out data are tied cell by cell", "the other way round", "not told from none")
+LONGER = Words("what is memorised late lags longer", "what is memorised late lags less", "not told from none")
 
 
 def answer(tables: Tables, params: GrokkingPathwaysParams) -> str:
@@ -49,7 +49,7 @@ def answer(tables: Tables, params: GrokkingPathwaysParams) -> str:
     said = []
     if "trained" in gained:
         said.append(
-            f"**After a group is memorised**, its held-out accuracy changes by {changed(gained['trained'], 2)}."
+            f"**After a group is memorised**, over its own lag, its held-out accuracy changes by {changed(gained['trained'], 2)}."
         )
     if "matched" in order:
         said.append(
@@ -61,7 +61,7 @@ def answer(tables: Tables, params: GrokkingPathwaysParams) -> str:
             own, twin = (sign * found[arm] for arm in ("trained", "scrambled"))
             said.append(
                 f"**Meanwhile the {name}** changes by {changed(own)}; in the twin, where nothing can be generalised, "
-                f"by {changed(twin)}."
+                f"by {changed(twin)} over the same steps."
             )
     raw = by_arm(estimands.raw_cosine(tables, params))
     if {"metric", "step"} <= set(raw):
@@ -74,7 +74,7 @@ def answer(tables: Tables, params: GrokkingPathwaysParams) -> str:
 
 def lag(tables: Tables, params: GrokkingPathwaysParams) -> str:
     """When each group of the trained arm is memorised, and what is known of its held-out pairs then and at the end."""
-    dates = curves.memorised(tables, WORLD)
+    dates = curves.memorised(tables, WORLD, first=0)
     rows = curves.of_world(tables, "curve", WORLD)
     rows = rows[rows["arm"] == "trained"]
     parts = []
@@ -99,9 +99,8 @@ def lag(tables: Tables, params: GrokkingPathwaysParams) -> str:
     return (
         f"Groups are memorised: {'; '.join(parts)}. Memorised means {curves.MEMORISED:g} or more right at "
         f"{curves.IN_A_ROW} measurements in a row, of the half of the training samples that is kept for dating; pathways "
-        "are those of the other half, so that they are not still by selection. No date is before update "
-        f"{number(curves.first_date(tables, WORLD), 0)}, where measurements become evenly spaced: groups that are memorised by then "
-        "share it, and what is early and late among them is told cell by cell below."
+        "are those of the other half, so that they are not still by selection. Changes are read from the first evenly spaced "
+        f"measurement after that on, never before update {number(curves.first_date(tables, WORLD), 0)}."
     )
 
 
@@ -120,7 +119,7 @@ def order(tables: Tables, params: GrokkingPathwaysParams) -> str:
     text += f", beside {listed(beside)}." if beside else "."
     gap = less(found, "matched", "random pairing")
     text += {
-        "above": " So training and held-out data are tied cell by cell.",
+        "above": " That is more than chance, between tables and within them.",
         "alike": " These seeds do not tell this from chance.",
         "below": " A random pairing does more.",
         "": "",
@@ -130,12 +129,30 @@ def order(tables: Tables, params: GrokkingPathwaysParams) -> str:
     )
     if within is not None:
         text += f" Among the cells of one table alone it is {changed(within, 2, WITHIN)}."
+    text += _unfinished(tables)
     if longer is not None:
         text += (
             " The lag of late cells less that of early ones, in doublings of the step, is "
             f"{changed(longer, 2, LONGER)}."
         )
     return text
+
+
+def _unfinished(tables: Tables) -> str:
+    """Which share of cells counts as the end since no held-out pair of theirs is ever mastered, by table."""
+    cells = curves.of_world(tables, "cells", WORLD)
+    cells = cells[cells["arm"] == "trained"]
+    never = cells["generalised"] >= cells["generalised"].max()
+    shares = [
+        f"{percent(float(never[cells['group'] == group].mean()))} with {group_words(group)}"
+        for group in curves.learnable(tables, WORLD)
+        if (cells["group"] == group).any()
+    ]
+    return (
+        f" Of the cells {listed(shares)} have no held-out pair mastered by the end, and are dated there."
+        if shares
+        else ""
+    )
 
 
 def harder(tables: Tables, params: GrokkingPathwaysParams) -> str:
@@ -151,8 +168,8 @@ def harder(tables: Tables, params: GrokkingPathwaysParams) -> str:
     gap = by_arm(estimands.harder_later(tables, params)).get("trained", pd.Series(dtype=float))
     text = f"Held-out accuracy over the second half of the run: {listed(parts)}."
     words = {
-        "above": "More classes generalise later",
-        "below": "More classes generalise sooner",
+        "above": "With more classes less is generalised by the same step",
+        "below": "With more classes more is generalised by the same step",
         "alike": "These seeds tell no order",
     }
     return f"{text} {words[side(gap)]}." if side(gap) else text
@@ -161,7 +178,7 @@ def harder(tables: Tables, params: GrokkingPathwaysParams) -> str:
 def needs(tables: Tables, params: GrokkingPathwaysParams) -> str:
     """What generalises as well as the trained model: frozen random routers, a dense model, no weight decay, the twin."""
     arms = [
-        ("frozen router", "With routers that stay as they were drawn"),
+        ("frozen router", "With router weights that stay as they were drawn"),
         ("dense", "A dense model of as many active parameters, which has no pathways"),
         ("no decay", "Without weight decay"),
         ("scrambled", "The random-label twin"),

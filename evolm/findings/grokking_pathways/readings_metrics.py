@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -11,36 +10,31 @@ from evolm.findings.grokking_pathways import curves, estimands
 from evolm.findings.grokking_pathways.curves import COSINE, DISTANCE, Reading
 from evolm.findings.grokking_pathways.metrics import TOP
 from evolm.findings.grokking_pathways.readings_words import (
+    CHANGE,
+    Found,
     Tables,
+    Words,
     against,
     by_arm,
     changed,
     less,
+    named,
     number,
-    reading_words,
     side,
+    told,
 )  # fmt: skip
 from evolm.findings.grokking_pathways.tables import RANDOM
-from evolm.panels import listed
 
 if TYPE_CHECKING:
     from evolm.findings.grokking_pathways.parameters import GrokkingPathwaysParams
 
 WORLD = "tables"
+RENAMED = Reading("distance, shuffled", "answer", "0.7")
 DISTANCES = ("distance", "distance, indices", "distance, characters")
-CONSISTENCIES = ("cosine", "S", "C", "cosine, outputs")
-
-
-class Found(NamedTuple):
-    """What a reading does over the lag: where the change lies, and where its difference from the twin's lies."""
-
-    reading: Reading
-    own: str
-    beyond: str
-
-    @property
-    def words(self) -> str:
-        return reading_words(*self.reading)
+#: 1 - C is C turned round, and no reading of its own.
+CONSISTENCIES = ("cosine", "C", "cosine, outputs")
+#: Of the distance less that of renamed experts, where pathways are closer than those.
+TO_CHANCE = Words("towards chance", "away from chance", "not told from none")
 
 
 def distance(tables: Tables, params: GrokkingPathwaysParams) -> str:
@@ -50,7 +44,24 @@ def distance(tables: Tables, params: GrokkingPathwaysParams) -> str:
 
 def consistency(tables: Tables, params: GrokkingPathwaysParams) -> str:
     """The change of the cosine over the lag: as trained, in the twin, in the random group, with frozen routers."""
-    return _beside(tables, COSINE, "The mean cosine of consecutive layers", "above")
+    text = _beside(tables, COSINE, "The mean cosine of consecutive layers", "above")
+    if not text:
+        return ""
+    return (
+        f"{text} {_undecayed(tables, params)}A vector added to all rows of a router changes this cosine and no route."
+    )
+
+
+def _undecayed(tables: Tables, params: GrokkingPathwaysParams) -> str:
+    """The change of the cosine where weights do not decay, beside what is gained there."""
+    gained = by_arm(estimands.no_decay(tables, params))
+    cosine = by_arm(curves.changes(tables, WORLD, ["trained", "no decay"], COSINE))
+    if not ("no decay" in gained and "no decay" in cosine):
+        return ""
+    return (
+        f"Without weight decay it changes by {changed(cosine['no decay'])}, over the lag in common with that arm, while held-out "
+        f"accuracy there changes by {changed(gained['no decay'], 2)}. "
+    )
 
 
 def _beside(tables: Tables, reading: Reading, name: str, wanted: str) -> str:
@@ -58,15 +69,20 @@ def _beside(tables: Tables, reading: Reading, name: str, wanted: str) -> str:
     if not {"trained", "scrambled"} <= set(found):
         return ""
     said = [
-        f"{name} changes by {changed(found['trained'])} from the first to the last fifth of the lag. In the random-label "
-        f"twin it changes by {changed(found['scrambled'])} over the same steps; {against(found, 'trained', 'scrambled')}."
+        f"{name} changes by {changed(found['trained'])} from the first to the last fifth of the lag in common with the "
+        f"random-label twin. In the twin it changes by {changed(found['scrambled'])} over the same steps; {against(found, 'trained', 'scrambled')}."
     ]
     luck = by_arm(curves.changes(tables, WORLD, ["trained"], reading, [RANDOM]))
     if "trained" in luck:
-        said.append(f"In the group of random labels of the same runs it changes by {changed(luck['trained'])}.")
+        said.append(
+            f"In the group of random labels of the same runs it changes by {changed(luck['trained'])} over that group's own lag."
+        )
     frozen = by_arm(curves.changes(tables, WORLD, ["trained", "frozen router"], reading))
     if "frozen router" in frozen:
-        said.append(f"With routers that never learn it changes by {changed(frozen['frozen router'])}.")
+        said.append(
+            f"With router weights that never learn it changes by {changed(frozen['frozen router'])}, over the lag in common with "
+            "that arm; the hidden states that are routed still change there."
+        )
     return " ".join([*said, _concluded(found, wanted)]).strip()
 
 
@@ -80,21 +96,40 @@ def _concluded(found: dict[str, pd.Series], wanted: str) -> str:
         return f"**What the paper describes is not seen here{ahead}.**"
     if beyond == wanted:
         return "**It goes the paper's way, and further than where nothing can be generalised.**"
-    further = "further" if beyond != "alike" else "as far, as these seeds tell"
-    return f"**It goes the paper's way, but where nothing can be generalised it goes {further}.**"
+    if beyond != "alike":
+        return "**It goes the paper's way, but where nothing can be generalised it goes further.**"
+    if side(found["scrambled"]) != wanted:
+        return "**It goes the paper's way; these seeds do not tell it from where nothing can be generalised.**"
+    share = number(found["scrambled"].mean() / found["trained"].mean())
+    return (
+        f"**It goes the paper's way, but where nothing can be generalised it goes {share} times as far; these seeds do not tell "
+        "them apart.**"
+    )
 
 
 def distance_readings(tables: Tables, params: GrokkingPathwaysParams) -> str:
     """Which readings of the distance fall, which rise, which beyond the twin; and whether that changes the answer."""
     found = _readings(tables, DISTANCES)
-    return _told(found, "distance", DISTANCE, lambda of: "below")
+    return told(found, "distance", DISTANCE, lambda of: "below")
 
 
 def consistency_readings(tables: Tables, params: GrokkingPathwaysParams) -> str:
     """The same of consistency; the paper's C is counted as its formula has it: smoother pathways have a smaller C."""
     found = _readings(tables, CONSISTENCIES)
-    text = _told(found, "consistency", COSINE, lambda of: "below" if of.quantity == "C" else "above")
-    return f"{text} C counts as more consistent where it falls, as its formula says." if text else ""
+    text = told(found, "consistency", COSINE, lambda of: "below" if of.quantity == "C" else "above")
+    if not text:
+        return ""
+    text += " C counts as more consistent where it falls, as its formula says; 1 − C is the same reading turned round."
+    astray = [each for each in found if each.own != ("below" if each.reading.quantity == "C" else "above")]
+    own = [each for each in astray if each.reading.quantity == "C"]
+    among = f", the paper's own among them{named(own)}" if own else ""
+    text += f" **{len(astray)} of {len(found)} do not go the paper's way{among}.**"
+    if params.layers == 3:
+        text += (
+            " With three layers C is (1 − smaller / larger cosine) / 2: how unequal two cosines are, not how large. It has no bound "
+            "where the larger is near 0, and such samples dominate the means over a group."
+        )
+    return text
 
 
 def _readings(tables: Tables, quantities: tuple[str, ...]) -> list[Found]:
@@ -112,33 +147,6 @@ def _readings(tables: Tables, quantities: tuple[str, ...]) -> list[Found]:
     return found
 
 
-def _told(found: list[Found], what: str, fixed: Reading, wanted_of: Callable[[Reading], str]) -> str:
-    if not found or not all(each.own and each.beyond for each in found):
-        return ""
-    goes = [each for each in found if each.own == wanted_of(each.reading)]
-    against_it = [each for each in found if each.own not in ("alike", wanted_of(each.reading))]
-    beyond = [each for each in goes if each.beyond == each.own]
-    text = (
-        f"Of {len(found)} readings of {what}, {len(goes)} go the paper's way{_named(goes)}, {len(against_it)} the other "
-        f"way{_named(against_it)}; {len(beyond)} go its way and further than the twin{_named(beyond)}."
-    )
-    main = next((each for each in found if each.reading == fixed), None)
-    if main is None:
-        return text
-    other = [each for each in found if (each in goes, each in beyond) != (main in goes, main in beyond)]
-    if not other:
-        return f"{text} So no reading changes the answer."
-    return f"{text} Another answer than the fixed reading ({main.words}): {_list(other)}."
-
-
-def _list(found: list[Found]) -> str:
-    return "; ".join(each.words for each in found)
-
-
-def _named(found: list[Found]) -> str:
-    return f" ({_list(found)})" if found else ""
-
-
 def length(tables: Tables, params: GrokkingPathwaysParams) -> str:
     """How many more or fewer experts are on a pathway, which moves any raw distance."""
     parts = []
@@ -146,7 +154,9 @@ def length(tables: Tables, params: GrokkingPathwaysParams) -> str:
         found = by_arm(curves.changes(tables, WORLD, estimands.TWIN, Reading("length", tokens, "0.7")))
         if {"trained", "scrambled"} <= set(found):
             parts.append(f"{words} by {changed(found['trained'], 2)}, in the twin by {changed(found['scrambled'], 2)}")
-    return f"Experts on a pathway that holds 70 % of the weight change {'; '.join(parts)}." if parts else ""
+    if not parts:
+        return ""
+    return f"Experts on a pathway that holds 70 % of the weight change {'; '.join(parts)}, over the lag in common with the twin."
 
 
 def layers(tables: Tables, params: GrokkingPathwaysParams) -> str:
@@ -163,7 +173,9 @@ def layers(tables: Tables, params: GrokkingPathwaysParams) -> str:
         }
         if all(len(values) for values in found.values()):
             parts.append(f"layer {layer + 1} {changed(found['trained'])}, twin {changed(found['scrambled'])}")
-    return f"The change of the normalised distance, layer by layer: {'; '.join(parts)}." if parts else ""
+    if not parts:
+        return ""
+    return f"The change of the normalised distance over the lag in common with the twin, layer by layer: {'; '.join(parts)}."
 
 
 def _of_layer(rows: pd.DataFrame, starts: dict[tuple[int, str], float]) -> pd.Series:
@@ -175,10 +187,10 @@ def _of_layer(rows: pd.DataFrame, starts: dict[tuple[int, str], float]) -> pd.Se
 
 
 def shuffled(tables: Tables, params: GrokkingPathwaysParams) -> str:
-    """What remains of both metrics at the end when experts lose their names: levels that lengths and weights alone give."""
+    """What remains of both metrics when experts lose their names, at the end, and how the distance moves beside that."""
     parts = []
     for name, kept, renamed in (
-        ("distance", DISTANCE, Reading("distance, shuffled", "answer", "0.7")),
+        ("distance", DISTANCE, RENAMED),
         ("cosine", COSINE, Reading("cosine, shuffled")),
     ):
         last = [_last(tables, reading) for reading in (kept, renamed)]
@@ -186,10 +198,37 @@ def shuffled(tables: Tables, params: GrokkingPathwaysParams) -> str:
             parts.append(
                 f"{name} {number(last[0].mean(), 3)}, and {number(last[1].mean(), 3)} with experts renamed at random"
             )
-    return f"At the end, learnable groups as trained: {listed(parts)}." if parts else ""
+    if not parts:
+        return ""
+    return (
+        f"At the end, learnable groups as trained: {'; '.join(parts)}. {_towards_chance(tables)}Distances are over all pairs of a "
+        "table's samples: pairs of one cell are not told apart from others."
+    )
 
 
-def _last(tables: Tables, reading: Reading) -> pd.Series:
-    rows = curves.series(tables, WORLD, "trained", reading)
+def _towards_chance(tables: Tables) -> str:
+    """The change of the distance less that of renamed experts, since longer pathways move what chance gives as well."""
+    kept, renamed = (by_arm(curves.changes(tables, WORLD, estimands.TWIN, each)) for each in (DISTANCE, RENAMED))
+    moved = {arm: (kept[arm] - renamed[arm]).dropna() for arm in estimands.TWIN if arm in kept and arm in renamed}
+    if len(moved) < len(estimands.TWIN):
+        return ""
+    said = {
+        arm: changed(values, 3, TO_CHANCE if _is_closer(tables, arm, values) else CHANGE)
+        for arm, values in moved.items()
+    }
+    return (
+        "What chance gives moves with the length of pathways. Over the lag in common with the twin, the distance less that of "
+        f"renamed experts changes by {said['trained']}, in the twin by {said['scrambled']}. "
+    )
+
+
+def _is_closer(tables: Tables, arm: str, moved: pd.Series) -> bool:
+    """Whether pathways are closer than chance at the end, and were before they moved."""
+    gap = (_last(tables, DISTANCE, arm) - _last(tables, RENAMED, arm)).mean()
+    return bool(gap < 0 and gap - moved.mean() < 0)
+
+
+def _last(tables: Tables, reading: Reading, arm: str = "trained") -> pd.Series:
+    rows = curves.series(tables, WORLD, arm, reading)
     rows = rows[rows["group"].isin(curves.learnable(tables, WORLD))]
     return rows[rows["step"] == rows["step"].max()].groupby("seed")["value"].mean().dropna()

@@ -4,25 +4,35 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pandas as pd
+
 from evolm.findings.grokking_pathways import curves, estimands
 from evolm.findings.grokking_pathways.curves import COSINE, DISTANCE, Reading
 from evolm.findings.grokking_pathways.readings_words import (
     Tables,
+    Words,
     against,
     by_arm,
     changed,
     less,
     number,
-    side,
     with_interval,
 )
 from evolm.findings.grokking_pathways.relations import second_half
+from evolm.intervals import seed_interval
 from evolm.panels import listed
 
 if TYPE_CHECKING:
     from evolm.findings.grokking_pathways.parameters import GrokkingPathwaysParams
 
 BOTH = (("distance", DISTANCE), ("consistency", COSINE))
+PENALTIES = {
+    "trained": "without a penalty",
+    "penalised": "with one on how far the routing of a group's samples disperses",
+    "norm penalised": "with one on the routers' norms",
+}
+#: Of the distance under the norm penalty less that under the other.
+APART = Words("the first brings pathways closer", "the norm penalty brings pathways closer", "not told from none")
 LARGER = "`evolm run grokking-pathways --preset gpu`"
 BALANCE = """`evolm run grokking-pathways --preset cpu -p 'groups=["core","balance"]'`"""
 ARITHMETIC = "`evolm run grokking-pathways --preset gpu -p modular_seeds=5`, hours on a GPU"
@@ -60,27 +70,71 @@ def balancing(tables: Tables, params: GrokkingPathwaysParams) -> str:
             )
     if not parts:
         return f"What load balancing does to the distance needs the group `balance` ({BALANCE})."
-    return f"The distance changes: {'. And '.join(parts)}."
+    return f"The distance changes over the lag in common with the twin: {'. And '.join(parts)}."
 
 
 def intervention(tables: Tables, params: GrokkingPathwaysParams) -> str:
-    """Whether penalising the dispersion of routing within a group brings generalisation forward."""
+    """Whether penalising the dispersion of routing within a group brings generalisation forward, and what else it does."""
     found = by_arm(estimands.intervention(tables, params))
-    if not {"penalised", "norm penalised", "trained"} <= set(found):
+    if not set(PENALTIES) <= set(found):
         return f"Whether closer pathways would *bring* generalisation needs the group `intervention` ({LARGER})."
+    ends = {name: {arm: _at_end(tables, arm, reading) for arm in PENALTIES} for name, reading in BOTH}
+    said = [
+        f"{words} {with_interval(found[arm])}"
+        + "".join(f", {name} {number(ends[name][arm].mean(), 3)}" for name, _ in BOTH if len(ends[name][arm]))
+        for arm, words in PENALTIES.items()
+    ]
     text = (
-        "Held-out accuracy, mean over the run on a logarithmic axis, is "
-        f"{with_interval(found['trained'])} as trained, {with_interval(found['penalised'])} with a penalty on how far the "
-        f"pathways of a group are apart, and {with_interval(found['norm penalised'])} with one on the routers' norms."
+        "Held-out accuracy, mean over the run on a logarithmic axis, with distance and consistency over the last fifth of "
+        f"the run: {'; '.join(said)}. The strength of the norm penalty was chosen to leave routing about as little dispersed as "
+        "the first penalty does: it is a control that flattens routing."
     )
-    gaps = [side(less(found, "penalised", other)) for other in ("trained", "norm penalised")]
-    if not all(gaps):
-        return text
-    if gaps == ["above", "above"]:
-        return f"{text} Closer pathways bring generalisation forward."
-    if gaps[0] == "above":
-        return f"{text} The penalty helps, but not more than one that leaves distances alone."
-    return f"{text} Closer pathways do not bring generalisation forward here, as far as these seeds tell."
+    apart = less(ends["distance"], "norm penalised", "penalised")
+    if len(apart):
+        text += f" Distance at the end under the norm penalty less that under the first: {changed(apart, 3, APART)}."
+    delta = _delta()
+    gaps = [
+        (words, less(found, "penalised", arm))
+        for arm, words in (("trained", "no penalty"), ("norm penalised", "that on norms"))
+    ]
+    told = [f"beside {words} {with_interval(gap)}{_beside_delta(gap, delta)}" for words, gap in gaps if len(gap)]
+    if told:
+        text += f" What the first penalty gains in accuracy, of which {delta:g} counts: {'; '.join(told)}."
+    if len(told) == len(gaps) and all(
+        len(gap) > 1 and seed_interval(gap.to_numpy(float))[0] > delta for _, gap in gaps
+    ):
+        text += " This penalty brings generalisation forward."
+    return f"{text} The first penalty also makes routing independent of the operands, so what it does cannot be put down to distance alone."
+
+
+def _delta() -> float:
+    """The smallest gain that counts for the claim on the intervention."""
+    from evolm.findings.grokking_pathways import FINDING
+
+    return float(FINDING.claim("penalty-brings-generalisation").delta)
+
+
+def _beside_delta(gap: pd.Series, delta: float) -> str:
+    """What the interval of a gain says beside the smallest that counts; empty for one seed."""
+    if len(gap) < 2:
+        return ""
+    low, high = (float(end) for end in seed_interval(gap.to_numpy(float)))
+    if low > delta:
+        return " (more than counts)"
+    if high < 0:
+        return " (it loses)"
+    if high < delta:
+        return " (above zero, but less than counts)" if low > 0 else " (less than counts)"
+    return f" ({'above zero, but ' if low > 0 else ''}not told whether it counts)"
+
+
+def _at_end(tables: Tables, arm: str, reading: Reading) -> pd.Series:
+    """Seed -> a metric over the last fifth of the run, mean over learnable groups."""
+    rows = curves.series(tables, "tables", arm, reading)
+    late = rows["group"].isin(curves.learnable(tables, "tables")) & (
+        rows["step"] >= (1 - curves.END) * rows["step"].max()
+    )
+    return rows[late].groupby("seed")["value"].mean().dropna()
 
 
 def sizes(tables: Tables, params: GrokkingPathwaysParams) -> str:
@@ -110,7 +164,7 @@ def _both(tables: Tables, world: str, words: str) -> str:
             parts.append(
                 f"{name} {changed(found['trained'])}, twin {changed(found['scrambled'])}; {against(found, 'trained', 'scrambled')}"
             )
-    return f"Changes over the lag, {words}: {'. And '.join(parts)}." if parts else ""
+    return f"Changes over the lag in common with the twin, {words}: {'. And '.join(parts)}." if parts else ""
 
 
 def mixture(tables: Tables, params: GrokkingPathwaysParams) -> str:

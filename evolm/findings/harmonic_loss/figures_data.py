@@ -29,6 +29,8 @@ def data_shares(tables: Tables, params: HarmonicLossParams) -> Figure | Fragment
         [rows_of(tables, "models", group="data"), rows_of(tables, "models", group="addition", share=params.share)]
     )
     authors = rows_of(tables, "models", group="authors")
+    if len(authors) and authors["share"].nunique() < 2:  # a single share is no curve
+        authors = authors.iloc[:0]
     sets = [("chosen settings", chosen, params.epochs), ("authors' settings", authors, params.long_epochs)]
     sets = [(name, rows, last) for name, rows, last in sets if len(rows)]
     if not sets:

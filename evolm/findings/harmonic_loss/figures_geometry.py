@@ -13,9 +13,10 @@ from evolm.findings.harmonic_loss.algorithmic import LEARNT
 from evolm.findings.harmonic_loss.estimands import Tables
 from evolm.findings.harmonic_loss.figure_style import STYLE, rows_of
 from evolm.findings.harmonic_loss.figures_curves import Scale
+from evolm.findings.harmonic_loss.readings_words import chance_ev
 from evolm.fragments import Fragment
 from evolm.instruments.geometry_measures import fourier_share
-from evolm.panels import DOTTED, below, each, in_columns, listed, percent, sentence
+from evolm.panels import DASHED, DOTTED, below, each, in_columns, listed, percent, sentence
 from evolm.plotting import Figure, colour, figure
 
 #: Group and head of the planes, in the order of the panels.
@@ -109,6 +110,9 @@ def evidence(tables: Tables, params: Scale) -> Figure | Fragment:
 
     def draw(axes: Any) -> None:
         axes.axvline(LEARNT, color=colour("muted"), lw=1.1, ls=DOTTED, label=f"counts as learnt ({percent(LEARNT)})")
+        axes.axhline(
+            chance_ev(), color=colour("ink"), lw=1.1, ls=DASHED, label=f"EV of random points ({percent(chance_ev())})"
+        )
         for head in STYLE:
             run, look = rows[rows["head"] == head], STYLE[head]
             hue = colour(look.shade)
@@ -151,7 +155,8 @@ def evidence(tables: Tables, params: Scale) -> Figure | Fragment:
         alt=f"A scatter of {runs} runs: variance explained in two dimensions against test accuracy. {said}",
         caption="Variance of the class vectors that two dimensions explain (EV, share of 1) against the share of test pairs that "
         "are right at the end: addition at settings as chosen and the authors', at all shares of the pairs; a point per run. Class "
-        "vectors are the embedding, or, where hollow, weights of their own. "
+        "vectors are the embedding, or, where hollow, weights of their own. As many points of that width, drawn from a standard normal, "
+        f"have {percent(chance_ev())} on average (dashed). "
         f"{said} Claims about the geometry of the task count only runs that learnt it. {runs} runs, "
         f"{max(part['seed'].nunique() for part in (rows_and_own, random))} seeds.",
     )

@@ -8,7 +8,18 @@ import numpy as np
 import pandas as pd
 
 from evolm.findings.harmonic_loss import estimands
-from evolm.findings.harmonic_loss.readings_words import HEADS, Tables, less, mean, present, side, with_interval
+from evolm.findings.harmonic_loss.algorithmic import LATE, LEARNT
+from evolm.findings.harmonic_loss.arms import CHOSEN
+from evolm.findings.harmonic_loss.readings_words import (
+    HEADS,
+    Tables,
+    less,
+    mean,
+    number,
+    present,
+    side,
+    with_interval,
+)
 from evolm.panels import listed, percent
 
 if TYPE_CHECKING:
@@ -19,17 +30,35 @@ LAYER = ("cross-entropy", "squared distance", "harmonic", "harmonic, authors'")
 
 def tasks(tables: Tables, params: HarmonicLossParams) -> str:
     """Accuracy and explained variance on the other tasks."""
-    parts = []
+    parts, never = [], []
     for task in params.tasks:
         rows = estimands.models(tables, "task", task=task)
+        rows = rows[rows["arm"].isin(HEADS)]
         said = [
             f"{head} {percent(mean(rows, head, 'test_accuracy'))} (variance {percent(mean(rows, head, 'ev2'))})"
             for head in HEADS
             if present(rows, head)
         ]
-        if said:
-            parts.append(f"{task}: {', '.join(said)}")
-    return f"Test accuracy, and variance in two dimensions: {'; '.join(parts)}." if parts else ""
+        if not said:
+            continue
+        parts.append(f"{task}: {', '.join(said)}")
+        if not rows["generalised_seen"].astype(bool).any():
+            never.append(
+                f" No run of any head has {percent(LEARNT)} of the test examples of {task} right within {params.epochs} epochs."
+            )
+    if not parts:
+        return ""
+    return f"Test accuracy, and variance in two dimensions: {'; '.join(parts)}.{''.join(never)} {_rates()}"
+
+
+def _rates() -> str:
+    """Where rates on other tasks come from, and how harmonic loss's stands to the others'."""
+    own = CHOSEN["harmonic"].lr
+    ratios = sorted({arm.lr / own for head, arm in CHOSEN.items() if head != "harmonic"})
+    text = "Rate, decay and knob are those chosen on addition, not tuned to each task"
+    if ratios == [1.0]:
+        return f"{text}."
+    return f"{text}; the other heads' rates are {listed([f'{ratio:.3g}' for ratio in ratios])} times harmonic loss's."
 
 
 def convexity(tables: Tables, params: HarmonicLossParams) -> str:
@@ -48,6 +77,7 @@ def convexity(tables: Tables, params: HarmonicLossParams) -> str:
         f"Distance from the hull of the class over distance from its mean: {listed(parts)}. 0 would be a weighted mean of images, as Theorem 3 has it up "
         "to terms that it calls negligible; images have no negative pixel, so neither has a weighted mean of them."
     )
+    text += f" Class vectors are those at the end of these epochs{_losses(tables)}, not at a minimum, so that a distance may be what training has left."
     if not present(rows, "harmonic"):
         return text
     by_seed = rows[rows["arm"] == "harmonic"].groupby("seed")[["relative", "negative"]].mean()
@@ -55,8 +85,33 @@ def convexity(tables: Tables, params: HarmonicLossParams) -> str:
     if side(far) == side(negative) == "above":
         return (
             f"{text} **To the letter the theorem does not hold here**: under harmonic loss that ratio is {with_interval(far)} and the share of negative "
-            f"weights {with_interval(negative)}, means over seeds. The exact gradient also pushes a class vector away from the examples of other classes."
+            f"weights {with_interval(negative)}, means over seeds. Negative weights are the cleaner evidence. The exact gradient also pushes a class vector away from the examples of other classes."
         )
+    return text
+
+
+def _losses(tables: Tables) -> str:
+    """Mean training loss of one layer on digits by head, in brackets; empty where the record has none."""
+    rows = estimands.vision(tables, "digits", "linear")
+    if "train_loss" not in rows:
+        return ""
+    parts = [f"{arm} {number(mean(rows, arm, 'train_loss'))}" for arm in LAYER if present(rows, arm)]
+    return f" (mean training loss {listed(parts)})" if parts else ""
+
+
+def network_norms(tables: Tables, params: HarmonicLossParams) -> str:
+    """Late slopes of class vectors behind a network on digits, where they are no embedding."""
+    rows = estimands.vision(tables, "digits", "network")
+    arms = {"cross-entropy": "cross-entropy", "normalised": "normalised", "harmonic, euclidean": "harmonic"}
+    arms = {arm: name for arm, name in arms.items() if present(rows, arm)}
+    if "vector_norm_slope" not in rows or not arms:
+        return ""
+    rows = rows.assign(slope=rows["vector_norm_slope"].astype(float).fillna(estimands.DIVERGED))
+    slopes = {name: rows[rows["arm"] == arm].set_index("seed")["slope"] for arm, name in arms.items()}
+    parts = [f"{name} {with_interval(slope, 3)}" for name, slope in slopes.items()]
+    text = f"Behind a network on digits, without decay, slopes of log norm of class vectors against log epoch over the last {percent(1 - LATE)} are: {listed(parts)}."
+    if side(slopes.get("harmonic", pd.Series(dtype=float))) == "above":
+        text += " So under harmonic loss they grow there."
     return text
 
 

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pandas as pd
+import torch
 
-from evolm.findings.harmonic_loss.algorithmic import LEARNT
+from evolm.findings.harmonic_loss.algorithmic import LEARNT, WIDTH
+from evolm.findings.harmonic_loss.claims import CLAIMS
+from evolm.findings.harmonic_loss.tasks import MODULUS
+from evolm.instruments.geometry_measures import explained_variance
 from evolm.intervals import seed_interval
 
 Tables = dict[str, pd.DataFrame]
 #: The five heads, in the order of every sentence.
 HEADS = ("cross-entropy", "normalised", "squared distance", "distance", "harmonic")
 AUTHORS = ", authors'"
+#: What is compared, and with what.
+PAIR = ("harmonic", "cross-entropy")
 #: Both kinds of settings.
 EITHER = ("authors", "addition")
 
@@ -53,6 +61,32 @@ def less(rows: pd.DataFrame, arm: str, other: str, column: str) -> pd.Series:
     """A column of an arm less that of another, paired by seed; of seeds that have both."""
     wide = rows[rows["arm"].isin([arm, other])].pivot(index="seed", columns="arm", values=column).astype(float)
     return (wide[arm] - wide[other]).dropna()
+
+
+def doublings(rows: pd.DataFrame, arm: str, other: str) -> pd.Series:
+    """log2 of the epoch at which test pairs are known, an arm's less that of another, paired by seed.
+
+    Runs that never get there count at their last epoch.
+    """
+    logs = np.log2(rows["generalised_epoch"].astype(float).clip(lower=1))
+    return less(rows.assign(doublings=logs), arm, other, "doublings")
+
+
+def delta(claim: str) -> float:
+    """The smallest effect that counts for a claim, as it was frozen."""
+    return next(each.delta for each in CLAIMS if each.name == claim)
+
+
+@cache
+def chance_ev(tokens: int = MODULUS, width: int = WIDTH, draws: int = 400) -> float:
+    """Mean share of variance in two components of standard normal points: what an embedding has before training."""
+    points = torch.randn(draws, tokens, width, generator=torch.Generator().manual_seed(0))  # (draw, token, width)
+    return float(explained_variance(points).mean())
+
+
+def high(values: pd.Series) -> float:
+    """Upper end of the 95 % interval of a mean over seeds; infinite for one seed."""
+    return float(seed_interval(values.to_numpy(float))[1]) if len(values) > 1 else np.inf
 
 
 def side(values: pd.Series) -> str:
