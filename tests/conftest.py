@@ -19,6 +19,7 @@ settings.register_profile("evolm", deadline=None, derandomize=True)
 settings.load_profile("evolm")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """With several processes (pytest -n) a file's tests stay together; so do book and notebooks, which share runs."""
     if config.pluginmanager.hasplugin("xdist"):
