@@ -35,7 +35,7 @@ book: $(INSTALLED)  ## run every finding at PRESET (smoke) and build the book to
 	@$(BIN)/evolm book --preset $(PRESET)
 
 test: $(INSTALLED)  ## run the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
 
 lint: $(DEV)  ## check style and types
 	$(BIN)/ruff check .

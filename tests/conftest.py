@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,13 +23,19 @@ settings.register_profile("evolm", deadline=None, derandomize=True)
 settings.load_profile("evolm")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """With several processes (pytest -n) a file's tests stay together; so do book and notebooks, which share runs."""
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            pages = item.path.parent.name in ("book", "notebooks")
-            item.add_marker(pytest.mark.xdist_group("pages" if pages else item.path.name))
+@pytest.fixture(scope="session")
+def one_at_a_time() -> Callable[[], AbstractContextManager[None]]:
+    """Holds off other processes (pytest -n) while a test runs chapters into the checkout's own store of records."""
+
+    @contextmanager
+    def held() -> Iterator[None]:
+        folder = Path(__file__).resolve().parents[1] / ".evolm"
+        folder.mkdir(exist_ok=True)
+        with (folder / "tests.lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+    return held
 
 
 @pytest.fixture

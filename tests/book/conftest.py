@@ -6,7 +6,8 @@ import http.server
 import os
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -24,11 +25,14 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture(scope="session")
-def built_book(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def built_book(
+    tmp_path_factory: pytest.TempPathFactory, one_at_a_time: Callable[[], AbstractContextManager[None]]
+) -> Path:
     """The folder of the rendered book; findings come from the records of this checkout where they are there."""
     from evolm import book
 
-    return book.build("smoke", out=tmp_path_factory.mktemp("book") / "html").html
+    with one_at_a_time():
+        return book.build("smoke", out=tmp_path_factory.mktemp("book") / "html").html
 
 
 @pytest.fixture(scope="session")

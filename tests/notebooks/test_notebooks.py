@@ -10,6 +10,8 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +22,17 @@ import yaml
 
 from evolm import finding
 
+pytestmark = pytest.mark.timeout(1800)  # one that waits for another process's runs, too
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PROSE = sorted((ROOT / "book").glob("*.ipynb"))
 LONGEST_CELL = 40
+
+
+@pytest.fixture(autouse=True)
+def _alone(one_at_a_time: Callable[[], AbstractContextManager[None]]) -> Iterator[None]:
+    with one_at_a_time():
+        yield
 
 
 def read(path: Path) -> Any:
