@@ -452,7 +452,7 @@ def test_core_claims_can_speak_at_every_preset_and_others_say_what_they_need() -
         params = GrokkingPathwaysParams(**preset.overrides)
         silent = {claim.name: claim.cannot_speak(params) for claim in CLAIMS}
         assert not any(silent[claim.name] for claim in CLAIMS if claim.core), name
-        if name == "gpu":
+        if name == "paper":
             assert not any(silent.values())
         for claim in CLAIMS:
             needed = {claim.arm, *claim.controls} & {"no decay", "dense", "penalised", "aux 0", "aux 0.1"}
