@@ -44,7 +44,7 @@ def arms(tables: Tables, params: GrokkingPathwaysParams) -> str:
     passes = params.steps * params.batch / (len(params.classes) * pairs + params.random_fraction * params.symbols**2)
     text = (
         f"**Arm A, many passes**: tables of {params.symbols} x {params.symbols} pairs with hidden classes, read about "
-        f"{passes:,.0f} times in {params.steps:,} updates. This is grokking in the strict sense. "
+        f"{passes:,.0f} times in {params.steps:,} updates. Held-out accuracy goes on rising long after training accuracy is full. "
     )
     if not params.text_seeds:
         return f"{text}**Arm B, about one pass** over a mixture with real text, is not part of this record ({LARGER})."
