@@ -123,6 +123,7 @@ def scales(tables: Tables, params: Scale) -> Figure | Fragment:
                     row(axes, mine, number + side, ARMS[arm], hollow=arm != "trained", label=label)
             name_rows(axes, names, shown=is_narrow(axes) or axes is panels[0])
             axes.set_title(f"change: {title}")
+            axes.locator_params(axis="x", nbins=5)
             axes.set_xlabel("edit distance ÷ length" if title != "mean cosine" else "cosine")
         below(panels, 2)
 
