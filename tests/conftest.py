@@ -17,6 +17,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+# The processes of pytest -n are told a terminal's width, and would wrap what is printed at it.
+os.environ.pop("COLUMNS", None)
 
 # The same tree gives the same answer on a busy machine and on an idle one.
 settings.register_profile("evolm", deadline=None, derandomize=True)
