@@ -96,9 +96,11 @@ def test_presets_resolve_and_hold_what_is_promised() -> None:
     found = {name: GrokkingPathwaysParams(**preset.overrides) for name, preset in PRESETS.items()}
     assert found["smoke"].text_seeds >= 1  # both arms
     assert found["cpu"].seeds >= 5
-    assert min(found["gpu"].seeds, found["gpu"].modular_seeds, found["gpu"].text_seeds, found["gpu"].scale_seeds) >= 5
-    assert found["gpu"].p in (97, 113)
-    assert set(found["gpu"].groups) == set(ARMS)
+    assert min(found["gpu"].seeds, found["gpu"].text_seeds, found["gpu"].scale_seeds) >= 5
+    assert {"core", "intervention"} <= set(found["gpu"].groups)
+    assert found["paper"].modular_seeds >= 5
+    assert found["paper"].p in (97, 113)
+    assert set(found["paper"].groups) == set(ARMS)
     assert all(params.first_seed >= 1000 for params in found.values())
     assert all(params.thresholds[0] == 0.7 for params in found.values())
 
