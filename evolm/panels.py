@@ -68,6 +68,21 @@ def in_columns(panels: list[Any], columns: int) -> None:
             axes.set_subplotspec(grid[place // columns, place % columns])
 
 
+def banded_line(
+    axes: Any, by_seed: pd.DataFrame, shown: Look, *, alpha: float = 0.13, marks: int = 6, **more: Any
+) -> None:
+    """Mean over columns (seeds) against the index, and their range as a band. Nothing where there are no rows."""
+    if by_seed.empty:
+        return
+    mean = by_seed.mean(axis=1)
+    if by_seed.shape[1] > 1:
+        low, high = by_seed.min(axis=1), by_seed.max(axis=1)
+        axes.fill_between(mean.index, low, high, color=colour(shown.shade), alpha=alpha, lw=0, zorder=2)
+    style = {"color": colour(shown.shade), "ls": shown.line, "lw": 2.0, "label": shown.label, "zorder": 3}
+    points = {"marker": shown.marker, "ms": 4.5, "markevery": max(1, len(mean) // marks)}
+    axes.plot(mean.index, mean, **{**style, **points, **more})
+
+
 def change_map(
     axes: Any, grid: pd.DataFrame, cell: Callable[[float], str], label: str, *, fonts: tuple[float, float]
 ) -> None:

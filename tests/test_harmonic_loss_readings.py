@@ -25,6 +25,7 @@ from evolm.findings.harmonic_loss import (
 from evolm.findings.harmonic_loss import readings_words as words
 from evolm.findings.harmonic_loss.parameters import HarmonicLossParams
 from evolm.intervals import seed_interval
+from evolm.wording import with_interval
 
 Tables = dict[str, pd.DataFrame]
 NOTEBOOK = Path(__file__).resolve().parent.parent / "notebooks" / "harmonic-loss.ipynb"
@@ -192,17 +193,6 @@ def test_a_median_epoch_is_that_of_the_curve_of_kaplan_and_meier() -> None:
 def test_differences_are_paired_by_seed_and_lack_seeds_that_only_one_arm_has() -> None:
     rows = pd.DataFrame({"seed": [2, 1, 1, 3], "arm": ["b", "a", "b", "a"], "x": [9.0, 3.0, 1.0, 5.0]})
     assert words.less(rows, "a", "b", "x").to_dict() == {1: 2.0}
-
-
-def test_a_side_needs_an_interval_that_leaves_out_zero() -> None:
-    sides = [words.side(pd.Series(values)) for values in ([1.0, 1.1, 1.2], [-1.0, -1.1, -1.2], [1.0, -1.0], [5.0])]
-    assert sides == ["above", "below", "alike", ""]
-
-
-def test_numbers_have_a_true_minus_and_none_before_zero() -> None:
-    assert [words.number(x) for x in (0.294, -0.3, -0.001)] == ["0.29", "−0.30", "0.00"]
-    assert [words.number(x, 3, sign=True) for x in (0.05, -0.05, 0.0)] == ["+0.050", "−0.050", "0.000"]
-    says(words.with_interval(pd.Series([0.1, 0.2, 0.24])), *bracketed([0.1, 0.2, 0.24]))
 
 
 # --- addition ---------------------------------------------------------------------------------------------------
@@ -432,7 +422,7 @@ def test_what_the_exponent_does_follows_the_interval_against_the_chosen_one(last
     text = readings_geometry.exponents(one(planted), PARAMS)
     assert f"{np.median(last):.0f} at n = 16 (3 of 3 runs)" in text
     assert "40 % at n = 2" in text  # the stuck run's plane does not count
-    gap = words.with_interval(pd.Series(np.log2(np.array(last) / 30)))
+    gap = with_interval(pd.Series(np.log2(np.array(last) / 30)))
     assert f"{gap} at n = 16{said}." in text
     assert "0.00 [0.00, 0.00] at n = 2 (the interval includes 0)" in text
     assert "tuned for n = 4" in text

@@ -3,14 +3,9 @@
 from __future__ import annotations
 
 from evolm.finding import Claim
-from evolm.findings.grokking_pathways.claims_explored import (
-    COSINE_RISE,
-    DISTANCE_FALL,
-    EXPLORED,
-    OCTAVES,
-    TWIN,
-    WORLD,
-)
+from evolm.findings.grokking_pathways.claims_beyond import BEYOND
+from evolm.findings.grokking_pathways.claims_explored import EXPLORED
+from evolm.findings.grokking_pathways.claims_words import COSINE_RISE, DISTANCE_FALL, OCTAVES, TWIN, WORLD
 
 CLAIMS = (
     Claim(
@@ -81,6 +76,7 @@ CLAIMS = (
         core=True,
     ),
     *EXPLORED,
+    *BEYOND,
 )
 
 #: Verdicts last seen and accepted, by preset; `evolm check` tells when a record says something else.

@@ -1,86 +1,22 @@
-"""The exploratory claims: the lag, other readings, correlations beside time, load balance, intervention, scale, arm B."""
+"""The exploratory claims on the lag, on other readings of the metrics, and on correlations beside time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
-
 from evolm.finding import Claim
-
-if TYPE_CHECKING:
-    from evolm.findings.grokking_pathways.parameters import GrokkingPathwaysParams
-
-WORLD = "arm A, many passes: tiny OLMoE models on tables of hidden classes; a seed redraws tables, split, initialisation and order"
-MODULAR = "arm A, many passes: arithmetic modulo a prime, split by unordered pair; a seed redraws split, initialisation and order"
-TEXT = "arm B, about one pass: characters of facts, copies, sums, keys and real speeches; a seed redraws all but the speeches"
-OCTAVES = "doublings of the step"
-ACCURACY = "accuracy"
-OURS = "not in the paper"
-TWIN = "the same pairs with labels dealt out at random: memorised alike, and there is nothing to generalise"
-DISTANCE_FALL = "mean pairwise distance over the first fifth of the lag less that over its last fifth, mean over groups"
-COSINE_RISE = (
-    "mean cosine of consecutive layers over the last fifth of the lag less that over its first, mean over groups"
+from evolm.findings.grokking_pathways.claims_words import (
+    ACCURACY,
+    COSINE,
+    COSINE_RISE,
+    DISTANCE_FALL,
+    GAIN,
+    NORMALISED,
+    OCTAVES,
+    OURS,
+    TWIN,
+    WORLD,
+    distance_claim,
+    needs,
 )
-GAIN = "held-out accuracy over the last fifth of the lag less that over its first fifth, mean over groups"
-NORMALISED, COSINE = "normalised edit distance", "mean cosine"
-CannotSpeak = Callable[["GrokkingPathwaysParams"], str | None]
-
-
-def _needs(group: str) -> CannotSpeak:
-    return lambda params: None if group in params.groups else f"needs {group} in groups"
-
-
-def _needs_scale(scale: str) -> CannotSpeak:
-    return lambda params: None if scale in params.scales else f"needs {scale} in scales"
-
-
-def _needs_modular(params: GrokkingPathwaysParams) -> str | None:
-    return None if params.modular_seeds else "needs modular_seeds above 0"
-
-
-def _needs_text(params: GrokkingPathwaysParams) -> str | None:
-    return None if params.text_seeds else "needs text_seeds above 0"
-
-
-def _distance(
-    name: str, measure: str, words: str, scope: str, cannot: CannotSpeak | None = None, **other: str
-) -> Claim:
-    return Claim(
-        name=name,
-        statement=f"{words} the distance between training pathways falls, and more than in the scrambled twin.",
-        paper=other.get("paper", OURS),
-        asks="us",
-        kind="superiority",
-        measure=measure,
-        estimand=other.get("estimand", DISTANCE_FALL),
-        unit=NORMALISED,
-        delta=0.02,
-        arm=other.get("arm", "trained"),
-        controls={other.get("twin", "scrambled"): TWIN},
-        scope=scope,
-        core=False,
-        **({"cannot_speak": cannot} if cannot else {}),
-    )
-
-
-def _cosine(name: str, measure: str, words: str, scope: str, cannot: CannotSpeak) -> Claim:
-    return Claim(
-        name=name,
-        statement=f"{words} training pathways become more consistent, and more than in the scrambled twin.",
-        paper=OURS,
-        asks="us",
-        kind="superiority",
-        measure=measure,
-        estimand=COSINE_RISE,
-        unit=COSINE,
-        delta=0.03,
-        arm="trained",
-        controls={"scrambled": TWIN},
-        scope=scope,
-        core=False,
-        cannot_speak=cannot,
-    )
-
 
 LAG = (
     Claim(
@@ -155,7 +91,7 @@ LAG = (
         controls={"no decay": "no weight decay"},
         scope=WORLD,
         core=False,
-        cannot_speak=_needs("controls"),
+        cannot_speak=needs("controls"),
     ),
     Claim(
         name="frozen-routers-generalise-alike",
@@ -188,7 +124,7 @@ LAG = (
         controls={"scrambled": "trained less its twin: they must differ"},
         scope=WORLD,
         core=False,
-        cannot_speak=_needs("controls"),
+        cannot_speak=needs("controls"),
     ),
 )
 
@@ -208,8 +144,8 @@ READINGS = (
         scope=WORLD + "; it also counts how long pathways are",
         core=False,
     ),
-    _distance("all-tokens-fall", "all_tokens_fall", "Averaged over all tokens, as the paper may mean it,", WORLD),
-    _distance("top-k-falls", "top_k_falls", "Counted over the experts that act,", WORLD),
+    distance_claim("all-tokens-fall", "all_tokens_fall", "Averaged over all tokens, as the paper may mean it,", WORLD),
+    distance_claim("top-k-falls", "top_k_falls", "Counted over the experts that act,", WORLD),
     Claim(
         name="distance-falls-beyond-its-run",
         statement="Distance falls more in groups that generalise than in the random group beside them.",
@@ -362,89 +298,4 @@ CORRELATIONS = (
     ),
 )
 
-CAUSES = (
-    _distance(
-        "distance-falls-without-balancing", "unbalanced_distance", "Without load balancing", WORLD, _needs("balance"),
-        arm="aux 0", twin="aux 0, scrambled",
-    ),
-    _distance(
-        "distance-falls-with-more-balancing", "balanced_distance", "With ten times the load balancing", WORLD,
-        _needs("balance"), arm="aux 0.1", twin="aux 0.1, scrambled",
-    ),
-    Claim(
-        name="penalty-brings-generalisation",
-        statement="Penalising how far pathways of a group are apart brings generalisation forward.",
-        paper="no intervention; its bound relates routing to the effective dimension of a kernel",
-        asks="us",
-        kind="superiority",
-        measure="intervention",
-        estimand="held-out accuracy, mean over the run on a logarithmic axis and over groups",
-        unit=ACCURACY,
-        delta=0.02,
-        arm="penalised",
-        controls={
-            "trained": "no penalty",
-            "norm penalised": "a penalty on the routers' norms that leaves distances as far apart",
-        },
-        scope=WORLD + "; strengths chosen on development seeds",
-        core=False,
-        cannot_speak=_needs("intervention"),
-    ),
-)  # fmt: skip
-
-SCALE = (
-    _distance("distance-falls-when-wide", "wide_distance", "At twice the width", WORLD, _needs_scale("wide")),
-    _cosine("consistency-rises-when-wide", "wide_cosine", "At twice the width", WORLD, _needs_scale("wide")),
-    _distance(
-        "distance-falls-with-many-experts", "experts_distance", "With four times as many experts", WORLD,
-        _needs_scale("many experts"),
-    ),
-    _cosine(
-        "consistency-rises-with-many-experts", "experts_cosine", "With four times as many experts", WORLD,
-        _needs_scale("many experts"),
-    ),
-    _distance("distance-falls-when-deep", "deep_distance", "With twice as many layers", WORLD, _needs_scale("deep")),
-    _cosine("consistency-rises-when-deep", "deep_cosine", "With twice as many layers", WORLD, _needs_scale("deep")),
-)  # fmt: skip
-
-OTHER_WORLDS = (
-    Claim(
-        name="modular-generalises-after-memorising",
-        statement="In modular arithmetic held-out accuracy goes on rising after a group is memorised.",
-        paper="as for the groups of OLMoE's data",
-        kind="superiority",
-        measure="modular_gain",
-        estimand=GAIN,
-        unit=ACCURACY,
-        delta=0.05,
-        arm="trained",
-        controls={"random group": "random labels in the same run"},
-        scope=MODULAR,
-        core=False,
-        cannot_speak=_needs_modular,
-    ),
-    _distance("modular-distance-falls", "modular_distance", "In modular arithmetic", MODULAR, _needs_modular),
-    _cosine("modular-consistency-rises", "modular_cosine", "In modular arithmetic", MODULAR, _needs_modular),
-    Claim(
-        name="modular-metrics-predict-accuracy",
-        statement="In modular arithmetic both metrics tell held-out accuracy without held-out data.",
-        paper="|r| of .93 to .99 with held-out accuracy, with no trend taken out",
-        kind="superiority",
-        measure="modular_prediction",
-        estimand="error on a seed left out of a prediction by step and smoothed loss, less that with both metrics as well",
-        unit=ACCURACY,
-        delta=0.005,
-        arm="trained",
-        controls={"shifted": "the metrics of the same run at other steps"},
-        scope=MODULAR,
-        core=False,
-        cannot_speak=_needs_modular,
-    ),
-    _distance(
-        "text-distance-falls", "text_distance", "Near one pass over a mixture", TEXT, _needs_text,
-        estimand="mean pairwise distance over the first fifth of the run's second half less that over its last fifth",
-    ),
-    _cosine("text-consistency-rises", "text_cosine", "Near one pass over a mixture", TEXT, _needs_text),
-)  # fmt: skip
-
-EXPLORED = (*LAG, *READINGS, *CORRELATIONS, *CAUSES, *SCALE, *OTHER_WORLDS)
+EXPLORED = (*LAG, *READINGS, *CORRELATIONS)

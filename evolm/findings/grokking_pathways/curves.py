@@ -136,11 +136,17 @@ def by_run(rows: pd.DataFrame) -> dict[tuple[int, str], tuple[Array, Array]]:
 
 def change_of(steps: Array, values: Array, start: float) -> float:
     """Mean over the last fifth of what is measured from `start` on less that over its first; NaN if too little."""
+    early, late = fifths(steps, values, start)
+    return late - early
+
+
+def fifths(steps: Array, values: Array, start: float) -> tuple[float, float]:
+    """Means over the first and over the last fifth of what is measured from `start` on; NaN if too little."""
     inside = values[(steps >= start) & np.isfinite(values)]
     if len(inside) < FEWEST:
-        return float("nan")
+        return float("nan"), float("nan")
     ends = max(1, round(END * len(inside)))
-    return float(inside[-ends:].mean() - inside[:ends].mean())
+    return float(inside[:ends].mean()), float(inside[-ends:].mean())
 
 
 def ends(tables: Tables, world: str, arms: Sequence[str], column: str = "test_accuracy") -> pd.DataFrame:

@@ -14,8 +14,9 @@ from evolm.findings.grokking_pathways import curves
 from evolm.findings.grokking_pathways.curves import Reading, Tables
 from evolm.findings.grokking_pathways.tables import RANDOM
 from evolm.intervals import seed_interval
-from evolm.panels import DASHDOT, DASHED, DOTTED, Look
+from evolm.panels import DASHDOT, DASHED, DOTTED, Look, banded_line
 from evolm.plotting import colour
+from evolm.wording import number
 
 #: The same in every figure: hue, marker, line, label, short.
 ARMS = {
@@ -87,15 +88,7 @@ def per_seed(rows: pd.DataFrame, column: str = "value") -> pd.DataFrame:
 
 def line(axes: Any, found: pd.DataFrame, shown: Look, **more: Any) -> None:
     """Mean over seeds of (step, seed) and their range as a band. Nothing where there are no rows."""
-    if found.empty:
-        return
-    steps, values = found.index.to_numpy(float), found.to_numpy(float)
-    if values.shape[1] > 1:
-        low, high = np.nanmin(values, 1), np.nanmax(values, 1)
-        axes.fill_between(steps, low, high, color=colour(shown.shade), alpha=0.15, lw=0, zorder=2)
-    style = {"color": colour(shown.shade), "ls": shown.line, "lw": 2.0, "label": shown.label, "zorder": 3}
-    marks = {"marker": shown.marker, "ms": 4.5, "markevery": max(1, len(steps) // 6)}
-    axes.plot(steps, np.nanmean(values, 1), **{**style, **marks, **more})
+    banded_line(axes, found, shown, alpha=0.15, **more)
 
 
 def step_axis(axis: Any, low: float, high: float) -> None:
@@ -150,10 +143,7 @@ def name_rows(axes: Any, names: Sequence[str], *, shown: bool = True) -> None:
 
 def signed(value: float, digits: int = 2) -> str:
     """+0.05, −0.01, 0.00 without a sign; a dash for what is not defined."""
-    if not np.isfinite(value):
-        return "–"
-    text = f"{value:+.{digits}f}"
-    return (text.replace("-", "−") if float(text) else text[1:]).strip()
+    return number(value, digits, sign=True) if np.isfinite(value) else "–"
 
 
 def plain(value: float, digits: int = 2) -> str:

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 
 from evolm.findings.grokking_pathways import curves
-from evolm.findings.grokking_pathways.curves import END, FEWEST, Tables
+from evolm.findings.grokking_pathways.curves import Tables
+from evolm.findings.grokking_pathways.estimands import TWIN
 from evolm.findings.grokking_pathways.figure_style import ARMS, Scale, plain, rows_of, signed
 from evolm.findings.grokking_pathways.metrics import ANSWER
 from evolm.fragments import Fragment
 from evolm.panels import below, each, listed, seeds_of, sentence
 from evolm.plotting import Figure, colour, figure
 
-TWIN = ("trained", "scrambled")
 #: Quantity of the table -> title, label of the axis.
 PANELS = {"distance": ("distance of pathways", "edit distance ÷ length"), "cosine": ("consistency", "cosine")}
 #: How far the two arms stand from a layer's place.
@@ -72,10 +72,10 @@ def by_layer(tables: Tables) -> pd.DataFrame:
         start = starts.get((int(seed), str(group)))
         if arm not in arms or start is None:
             continue
-        inside = run[(run["step"] >= start) & np.isfinite(run["value"])].sort_values("step")["value"].to_numpy(float)
-        if len(inside) >= FEWEST:
-            ends = max(1, round(END * len(inside)))
-            found.append((arm, seed, group, quantity, int(layer), inside[:ends].mean(), inside[-ends:].mean()))
+        steps, values = run.sort_values("step")[["step", "value"]].to_numpy(float).T
+        early, late = curves.fifths(steps, values, start)
+        if np.isfinite(early):
+            found.append((arm, seed, group, quantity, int(layer), early, late))
     table = pd.DataFrame(found, columns=["arm", "seed", "group", "quantity", "layer", "early", "late"])
     return table.groupby(["arm", "seed", "quantity", "layer"])[["early", "late"]].mean().reset_index()
 

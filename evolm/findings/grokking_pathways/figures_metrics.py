@@ -10,6 +10,7 @@ import pandas as pd
 from evolm.findings.grokking_pathways import curves
 from evolm.findings.grokking_pathways.claims import CLAIMS
 from evolm.findings.grokking_pathways.curves import COSINE, DISTANCE, Reading, Tables
+from evolm.findings.grokking_pathways.estimands import TWIN
 from evolm.findings.grokking_pathways.figure_style import (
     ARMS,
     SAME_RUN,
@@ -34,7 +35,6 @@ PANELS: dict[str, tuple[str, Reading | str]] = {
 #: What the paper reports over its lag: a fall of the distance by this share, a move of its C by so much.
 PAPER = {claim.name: float(claim.paper_value or 0) for claim in CLAIMS}
 FALL, RISE = PAPER["distance-falls"], PAPER["consistency-rises"]
-TWIN = ("trained", "scrambled")
 
 
 def metrics_beside_twin(tables: Tables, params: Scale) -> Figure | Fragment:
@@ -93,8 +93,7 @@ def metrics_beside_twin(tables: Tables, params: Scale) -> Figure | Fragment:
 def _paper(axes: Any, trained: pd.DataFrame, start: float) -> None:
     """An arrow from the distance where the lag begins, down by the share by which the paper's falls."""
     mean = trained.mean(axis=1)
-    inside = mean[mean.index >= start]
-    level = float(inside.iloc[: max(1, len(inside) // 5)].mean())
+    level, _ = curves.fifths(mean.index.to_numpy(float), mean.to_numpy(float), start)
     to = level * (1 - FALL)
     if not np.isfinite(to):
         return

@@ -15,17 +15,14 @@ from evolm.findings.grokking_pathways.readings_words import (
     Words,
     against,
     by_arm,
-    capital,
     changed,
     group_words,
     less,
-    number,
-    side,
-    with_interval,
 )
 from evolm.findings.grokking_pathways.tables import RANDOM
 from evolm.intervals import seed_interval
 from evolm.panels import listed, percent
+from evolm.wording import number, side, with_interval
 
 if TYPE_CHECKING:
     from evolm.findings.grokking_pathways.parameters import GrokkingPathwaysParams
@@ -218,4 +215,4 @@ def decay(tables: Tables, params: GrokkingPathwaysParams) -> str:
         f"From the later of both memorisations on, held-out accuracy gains {with_interval(found['trained'])} with weight "
         f"decay and {with_interval(found['no decay'])} without"
     )
-    return capital(f"{text}; {against(found, 'trained', 'no decay', 2)}.")
+    return f"{text}; {against(found, 'trained', 'no decay', 2)}."

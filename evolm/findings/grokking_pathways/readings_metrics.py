@@ -19,11 +19,10 @@ from evolm.findings.grokking_pathways.readings_words import (
     changed,
     less,
     named,
-    number,
-    side,
     told,
-)  # fmt: skip
+)
 from evolm.findings.grokking_pathways.tables import RANDOM
+from evolm.wording import number, side
 
 if TYPE_CHECKING:
     from evolm.findings.grokking_pathways.parameters import GrokkingPathwaysParams

@@ -9,18 +9,23 @@ import numpy as np
 import pandas as pd
 
 from evolm import judging
-from evolm.findings.grokking_pathways import curves, estimands
+from evolm.findings.grokking_pathways import FINDING, curves, estimands
 from evolm.findings.grokking_pathways.curves import COSINE, DISTANCE, Reading
-from evolm.findings.grokking_pathways.readings_words import Tables, by_arm, less, number, side, with_interval
+from evolm.findings.grokking_pathways.readings_words import (
+    Tables,
+    by_arm,
+    less,
+)
 from evolm.findings.grokking_pathways.relations import correlated
 from evolm.instruments.pathway_prediction import held_out_errors
 from evolm.instruments.pathway_statistics import correlation, partial_correlation, pooled_shift_null, swapped_null
 from evolm.intervals import seed_interval
 from evolm.panels import listed
+from evolm.verdict import Verdict, judge
+from evolm.wording import number, side, with_interval
 
 if TYPE_CHECKING:
     from evolm.findings.grokking_pathways.parameters import GrokkingPathwaysParams
-    from evolm.verdict import Verdict
 
 WORLD = "tables"
 #: A correlation below this is called weak: it explains less than a tenth of what varies.
@@ -209,10 +214,7 @@ def specific(tables: Tables, params: GrokkingPathwaysParams) -> str:
 
 
 def _core(tables: Tables, params: GrokkingPathwaysParams) -> list[tuple[str, Verdict]]:
-    from evolm.findings.grokking_pathways.claims import CLAIMS
-    from evolm.verdict import judge
-
-    core = [claim for claim in CLAIMS if claim.core]
+    core = [claim for claim in FINDING.claims if claim.core]
     found = {verdict.claim: verdict for verdict in judge(core, tables, params, estimands)}
     return [(claim.statement, found[claim.name]) for claim in core]
 

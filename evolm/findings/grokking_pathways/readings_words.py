@@ -14,12 +14,7 @@ import pandas as pd
 from evolm.findings.grokking_pathways.curves import Reading
 from evolm.findings.grokking_pathways.metrics import ALL, ANSWER, NO_RULE, TOP
 from evolm.findings.grokking_pathways.tables import RANDOM
-from evolm.findings.harmonic_loss.readings_words import number, side, with_interval
-
-__all__ = [
-    "Found", "Tables", "Words", "against", "by_arm", "capital", "changed", "counted", "group_words", "less", "named", "number",
-    "reading_words", "side", "told", "with_interval",
-]  # fmt: skip
+from evolm.wording import side, with_interval
 
 Tables = dict[str, pd.DataFrame]
 
@@ -68,16 +63,6 @@ def against(found: dict[str, pd.Series], arm: str, other: str, digits: int = 3) 
 def _signed(values: pd.Series, digits: int) -> str:
     text = with_interval(values, digits)
     return text if text.startswith("−") or not float(text.split()[0]) else f"+{text}"
-
-
-def counted(values: pd.Series) -> str:
-    """How many seeds a number is of: `8 seeds`."""
-    return f"{len(values)} seed{'s' * (len(values) != 1)}"
-
-
-def capital(text: str) -> str:
-    """With a capital first letter."""
-    return text[:1].upper() + text[1:]
 
 
 def group_words(name: str) -> str:

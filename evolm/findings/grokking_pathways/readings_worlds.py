@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from evolm.findings.grokking_pathways import curves, estimands
+from evolm.findings.grokking_pathways import FINDING, curves, estimands
 from evolm.findings.grokking_pathways.curves import COSINE, DISTANCE, Reading
 from evolm.findings.grokking_pathways.readings_words import (
     Tables,
@@ -15,12 +15,11 @@ from evolm.findings.grokking_pathways.readings_words import (
     by_arm,
     changed,
     less,
-    number,
-    with_interval,
 )
 from evolm.findings.grokking_pathways.relations import second_half
 from evolm.intervals import seed_interval
 from evolm.panels import listed
+from evolm.wording import number, with_interval
 
 if TYPE_CHECKING:
     from evolm.findings.grokking_pathways.parameters import GrokkingPathwaysParams
@@ -92,7 +91,7 @@ def intervention(tables: Tables, params: GrokkingPathwaysParams) -> str:
     apart = less(ends["distance"], "norm penalised", "penalised")
     if len(apart):
         text += f" Distance at the end under the norm penalty less that under the first: {changed(apart, 3, APART)}."
-    delta = _delta()
+    delta = float(FINDING.claim("penalty-brings-generalisation").delta)
     gaps = [
         (words, less(found, "penalised", arm))
         for arm, words in (("trained", "no penalty"), ("norm penalised", "that on norms"))
@@ -105,13 +104,6 @@ def intervention(tables: Tables, params: GrokkingPathwaysParams) -> str:
     ):
         text += " This penalty brings generalisation forward."
     return f"{text} The first penalty also makes routing independent of the operands, so what it does cannot be put down to distance alone."
-
-
-def _delta() -> float:
-    """The smallest gain that counts for the claim on the intervention."""
-    from evolm.findings.grokking_pathways import FINDING
-
-    return float(FINDING.claim("penalty-brings-generalisation").delta)
 
 
 def _beside_delta(gap: pd.Series, delta: float) -> str:

@@ -9,8 +9,7 @@ import pandas as pd
 from matplotlib.ticker import NullLocator
 
 from evolm.findings.harmonic_loss.readings_words import AUTHORS
-from evolm.panels import DASHDOT, DASHED, DOTTED, Look, seeds_of
-from evolm.plotting import colour
+from evolm.panels import DASHDOT, DASHED, DOTTED, Look, banded_line, seeds_of
 
 #: The same in every figure: hue, marker, line, label, short.
 STYLE = {
@@ -50,15 +49,7 @@ def heads_in(rows: pd.DataFrame) -> list[str]:
 
 def line(axes: Any, rows: pd.DataFrame, column: str, shown: Look, **more: Any) -> None:
     """Mean over seeds of a column against `epoch`, and their range as a band. Nothing where there are no rows."""
-    if rows.empty:
-        return
-    by = rows.groupby("epoch")[column]
-    mean = by.mean()
-    if rows["seed"].nunique() > 1:
-        axes.fill_between(mean.index, by.min(), by.max(), color=colour(shown.shade), alpha=0.13, lw=0, zorder=2)
-    style = {"color": colour(shown.shade), "ls": shown.line, "lw": 2.0, "label": shown.label, "zorder": 3}
-    marks = {"marker": shown.marker, "ms": 4.5, "markevery": max(1, len(mean) // 6)}
-    axes.plot(mean.index, mean, **{**style, **marks, **more})
+    banded_line(axes, rows.pivot_table(index="epoch", columns="seed", values=column), shown, **more)
 
 
 def seeds_in(*parts: pd.DataFrame) -> str:

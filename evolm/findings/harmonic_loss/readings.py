@@ -21,18 +21,15 @@ from evolm.findings.harmonic_loss.readings_words import (
     Tables,
     delta,
     doublings,
-    high,
     learnt,
     less,
     mean,
     median_epoch,
-    number,
     present,
-    side,
-    with_interval,
 )
 from evolm.panels import listed, percent
 from evolm.paths import resource
+from evolm.wording import high, number, side, with_interval
 
 if TYPE_CHECKING:
     from evolm.findings.harmonic_loss.parameters import HarmonicLossParams

@@ -18,10 +18,9 @@ from evolm.findings.harmonic_loss.readings_words import (
     less,
     mean,
     present,
-    side,
-    with_interval,
 )
 from evolm.panels import listed, percent
+from evolm.wording import side, with_interval
 
 if TYPE_CHECKING:
     from evolm.findings.harmonic_loss.parameters import HarmonicLossParams

@@ -22,12 +22,10 @@ from evolm.findings.harmonic_loss.readings_words import (
     less,
     mean,
     median_epoch,
-    number,
     present,
-    side,
-    with_interval,
-)  # fmt: skip
+)
 from evolm.panels import listed, percent
+from evolm.wording import number, side, with_interval
 
 if TYPE_CHECKING:
     from evolm.findings.harmonic_loss.parameters import HarmonicLossParams

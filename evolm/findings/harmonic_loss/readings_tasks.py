@@ -15,12 +15,10 @@ from evolm.findings.harmonic_loss.readings_words import (
     Tables,
     less,
     mean,
-    number,
     present,
-    side,
-    with_interval,
 )
 from evolm.panels import listed, percent
+from evolm.wording import number, side, with_interval
 
 if TYPE_CHECKING:
     from evolm.findings.harmonic_loss.parameters import HarmonicLossParams

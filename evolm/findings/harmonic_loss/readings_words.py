@@ -1,4 +1,4 @@
-"""What the chapter's sentences share: means, medians of censored times, differences paired by seed, words for them."""
+"""What the chapter's sentences share: means, medians of censored times, differences paired by seed."""
 
 from __future__ import annotations
 
@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 import torch
 
+from evolm.findings.harmonic_loss import FINDING
 from evolm.findings.harmonic_loss.algorithmic import LEARNT, WIDTH
-from evolm.findings.harmonic_loss.claims import CLAIMS
 from evolm.findings.harmonic_loss.tasks import MODULUS
 from evolm.instruments.geometry_measures import explained_variance
-from evolm.intervals import seed_interval
 
 Tables = dict[str, pd.DataFrame]
 #: The five heads, in the order of every sentence.
@@ -74,7 +73,7 @@ def doublings(rows: pd.DataFrame, arm: str, other: str) -> pd.Series:
 
 def delta(claim: str) -> float:
     """The smallest effect that counts for a claim, as it was frozen."""
-    return next(each.delta for each in CLAIMS if each.name == claim)
+    return float(FINDING.claim(claim).delta)
 
 
 @cache
@@ -82,33 +81,3 @@ def chance_ev(tokens: int = MODULUS, width: int = WIDTH, draws: int = 400) -> fl
     """Mean share of variance in two components of standard normal points: what an embedding has before training."""
     points = torch.randn(draws, tokens, width, generator=torch.Generator().manual_seed(0))  # (draw, token, width)
     return float(explained_variance(points).mean())
-
-
-def high(values: pd.Series) -> float:
-    """Upper end of the 95 % interval of a mean over seeds; infinite for one seed."""
-    return float(seed_interval(values.to_numpy(float))[1]) if len(values) > 1 else np.inf
-
-
-def side(values: pd.Series) -> str:
-    """Where the 95 % interval of a mean over seeds lies: `above` 0, `below` it, or `alike`; empty for one seed."""
-    if len(values) < 2:
-        return ""
-    low, high = seed_interval(values.to_numpy(float))
-    return "above" if low > 0 else "below" if high < 0 else "alike"
-
-
-def with_interval(values: pd.Series, digits: int = 2) -> str:
-    """A mean with its 95 % interval over seeds, where there are seeds for one: 0.29 [0.11, 0.46]."""
-    text = number(float(values.mean()), digits)
-    if len(values) < 2:
-        return text
-    low, high = seed_interval(values.to_numpy(float))
-    return f"{text} [{number(float(low), digits)}, {number(float(high), digits)}]"
-
-
-def number(value: float, digits: int = 2, *, sign: bool = False) -> str:
-    """With a true minus, and none before zero: 0.05, −0.30; with a plus if asked for."""
-    text = f"{value:+.{digits}f}"
-    if not float(text):
-        return text[1:]
-    return text.replace("-", "−") if sign or value < 0 else text[1:]

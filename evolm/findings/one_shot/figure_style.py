@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from evolm.findings.one_shot.curves import per_seed
-from evolm.panels import DASHDOT, DASHED, DOTTED, Look, in_points, is_narrow
+from evolm.panels import DASHDOT, DASHED, DOTTED, Look, banded_line, in_points, is_narrow
 from evolm.plotting import colour
 
 #: The base of every figure but the one that compares bases.
@@ -82,19 +82,8 @@ KINDS = {
 
 def line(axes: Any, rows: pd.DataFrame, arm: str, **more: Any) -> None:
     """Mean over examples, then seeds, of `value` against `step`; the range of the seeds' means as a band."""
-    if rows.empty:
-        return
-    shown, by = STYLE[arm], per_seed(rows).groupby("step")["value"]
-    mean = by.mean()
-    if rows["seed"].nunique() > 1:
-        axes.fill_between(mean.index, by.min(), by.max(), color=colour(shown.shade), alpha=0.16, lw=0, zorder=2)
-    style = {"color": colour(shown.shade), "ls": shown.line, "lw": 2.2, "label": shown.label, "zorder": 3}
-    marks = {
-        "marker": shown.marker,
-        "ms": 5,
-        "markevery": max(1, len(mean) // 5),
-    }
-    axes.plot(mean.index, mean, **{**style, **marks, **more})
+    by_seed = per_seed(rows).pivot_table(index="step", columns="seed", values="value")
+    banded_line(axes, by_seed, STYLE[arm], alpha=0.16, marks=5, **{"lw": 2.2, "ms": 5, **more})
 
 
 def point_rows(axes: Any, rows: Sequence[tuple[str, pd.DataFrame]], names: Sequence[str] | None = None) -> None:

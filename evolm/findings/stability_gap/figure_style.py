@@ -8,8 +8,7 @@ from typing import Any, Protocol
 import pandas as pd
 from matplotlib.ticker import NullLocator
 
-from evolm.panels import DASHDOT, DASHED, DOTTED, Look, is_narrow, seeds_of
-from evolm.plotting import colour
+from evolm.panels import DASHDOT, DASHED, DOTTED, Look, banded_line, is_narrow, seeds_of
 
 
 class Scale(Protocol):
@@ -70,15 +69,7 @@ def arm_lines(axes: Any, rows: pd.DataFrame, arms: Sequence[str], looks: Mapping
 
 def line(axes: Any, rows: pd.DataFrame, shown: Look, **more: Any) -> None:
     """Mean over seeds of `value` against `step`; the range over seeds as a band. Nothing where there are no rows."""
-    if rows.empty:
-        return
-    by = rows.groupby("step")["value"]
-    mean = by.mean()
-    if rows["seed"].nunique() > 1:
-        axes.fill_between(mean.index, by.min(), by.max(), color=colour(shown.shade), alpha=0.13, lw=0, zorder=2)
-    style = {"color": colour(shown.shade), "ls": shown.line, "lw": 1.9, "label": shown.label, "zorder": 3}
-    marks = {"marker": shown.marker, "ms": 4.5, "markevery": max(1, len(mean) // 6)}
-    axes.plot(mean.index, mean, **{**style, **marks, **more})
+    banded_line(axes, rows.pivot_table(index="step", columns="seed", values="value"), shown, **{"lw": 1.9, **more})
 
 
 def step_axis(axes: Any, steps: int, *, roomy: bool = False) -> None:
