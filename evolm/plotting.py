@@ -5,8 +5,9 @@
 
     figure(draw, name="superposition-loss", alt="Loss falls with width ...", caption="Loss against width.")
 
-`draw` is called once per variant, so it must take its colours from `colour` and leave no trace. With
-`panels=2` it gets a list of axes: side by side on a wide page, one above the other on a phone.
+`draw` is called for every variant, or for the light ones only where all its colours are the theme's and can be
+swapped: it must take them from `colour` and leave no trace. With `panels=2` it gets a list of axes: side by side on a
+wide page, one above the other on a phone.
 `interactive` does the same for plotly, with a static figure wherever plotly does not run.
 """
 
@@ -24,7 +25,18 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.figure import Figure as Canvas
 
-from evolm.theme import MARKERS, MODES, Mode, colour, plain_ticks, plotly_template, sequential, theme, verdict_colour
+from evolm.theme import (
+    DARK_OF,
+    MARKERS,
+    MODES,
+    Mode,
+    colour,
+    plain_ticks,
+    plotly_template,
+    sequential,
+    theme,
+    verdict_colour,
+)
 
 __all__ = [
     "MARKERS",
@@ -41,6 +53,7 @@ __all__ = [
 NARROW_SCREEN = 600  # CSS pixels: below this the narrow drawing is shown
 NARROW_WIDTH = 3.9  # inches: a 390-pixel screen without its margins shows the 11-point text at full size
 PNG_ABOVE = 300_000  # bytes of SVG above which a bitmap is the smaller and faster choice
+HEX_COLOUR = re.compile(rb"#[0-9a-f]{6}\b")
 
 STYLE = f"""<style>
 .evolm-figure{{margin:.5rem 0;max-width:100%}}
@@ -148,34 +161,52 @@ def _pictures(
     draw: Callable[[Any], None], name: str, alt: str, size: tuple[float, float], panels: int, narrow_height: float
 ) -> str:
     """One `<picture>` per theme, each with its narrow and wide drawing."""
+    wide = _themed(draw, name, size, (1, panels))
+    narrow = _themed(draw, name, (NARROW_WIDTH, narrow_height), (panels, 1))
     parts = []
     for mode in MODES:
-        wide = _render(draw, name, mode, size, (1, panels))
-        narrow = _render(draw, name, mode, (NARROW_WIDTH, narrow_height), (panels, 1))
         hidden = "display:none;" if mode == "dark" else ""
         parts.append(
-            f'<picture><source media="(max-width:{NARROW_SCREEN}px)" srcset="{narrow}">'
-            f'<img class="only-{mode}" src="{wide}" alt="{escape(alt)}" '
+            f'<picture><source media="(max-width:{NARROW_SCREEN}px)" srcset="{narrow[mode]}">'
+            f'<img class="only-{mode}" src="{wide[mode]}" alt="{escape(alt)}" '
             f'style="{hidden}max-width:{size[0] * 110:.0f}px"></picture>'
         )
     return "".join(parts)
 
 
+def _themed(
+    draw: Callable[[Any], None], name: str, size: tuple[float, float], grid: tuple[int, int]
+) -> dict[Mode, str]:
+    """One width in both themes, as data URIs: SVG, or PNG at twice the pixels when the SVG is too large."""
+    kind, light = _render(draw, name, "light", size, grid)
+    swapped = in_dark(light) if kind == "image/svg+xml" else None
+    dark = (kind, swapped) if swapped else _render(draw, name, "dark", size, grid)
+    return {"light": _data_uri(kind, light), "dark": _data_uri(*dark)}
+
+
+def in_dark(svg: bytes) -> bytes | None:
+    """A light drawing in the dark theme's colours, in half the time of drawing it; None if it has any other colour."""
+    found = {colour.decode() for colour in HEX_COLOUR.findall(svg)}
+    if b"<image" in svg or not found <= DARK_OF.keys():
+        return None
+    return HEX_COLOUR.sub(lambda match: DARK_OF[match[0].decode()].encode(), svg)
+
+
 def _render(
     draw: Callable[[Any], None], name: str, mode: Mode, size: tuple[float, float], grid: tuple[int, int]
-) -> str:
-    """Draw one variant; its data URI: SVG, or PNG at twice the pixels when the SVG is too large."""
-    with theme(mode), mpl.rc_context({"svg.hashsalt": f"{name}-{mode}"}):
+) -> tuple[str, bytes]:
+    """Draw one variant: its kind and its bytes."""
+    with theme(mode), mpl.rc_context({"svg.hashsalt": name}):
         canvas = Canvas(figsize=size, layout="constrained")
         axes = list(canvas.subplots(*grid, squeeze=False).flat)
         draw(axes[0] if len(axes) == 1 else axes)
         svg = io.BytesIO()
         canvas.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
         if len(svg.getvalue()) <= PNG_ABOVE:
-            return _data_uri("image/svg+xml", svg.getvalue())
+            return "image/svg+xml", svg.getvalue()
         png = io.BytesIO()
         canvas.savefig(png, format="png", dpi=220, metadata={"Software": None})
-        return _data_uri("image/png", png.getvalue())
+        return "image/png", png.getvalue()
 
 
 def _data_uri(kind: str, content: bytes) -> str:

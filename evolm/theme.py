@@ -46,6 +46,10 @@ PALETTE: dict[Mode, dict[str, str]] = {
         "grey": "#b7babf",
     },
 }
+#: Hex colour in the light theme -> the one that stands for the same in the dark theme.
+DARK_OF = {
+    light: themes["dark"][name] for themes in (PAGE, PALETTE) for name, light in themes["light"].items()
+}  # fmt: skip
 #: Colour is never the only difference: draw series with these in the same order as the palette.
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 VERDICT_COLOURS = {

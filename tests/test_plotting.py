@@ -125,7 +125,46 @@ def test_panels_stand_side_by_side_when_wide_and_in_a_column_when_narrow():
         shapes.append([(a.get_subplotspec().rowspan.start, a.get_subplotspec().colspan.start) for a in axes])
 
     plotting.figure(draw, name="test-panels", alt="two panels", caption="Two.", panels=2)
-    assert shapes == [[(0, 0), (0, 1)], [(0, 0), (1, 0)]] * 2
+    assert shapes == [[(0, 0), (0, 1)], [(0, 0), (1, 0)]]
+
+
+def everything(axes: Any) -> None:
+    """Lines, marks, areas, words, a legend and a grid in the theme's colours."""
+    for place, name in enumerate(PALETTE["light"]):
+        axes.plot([0, 1], [place, 2], color=colour(name), marker="o", mfc=colour("background"), label=name)
+    axes.fill_between([0, 1], [0, 1], [2, 3], color=colour("sky"), alpha=0.2, lw=0)
+    axes.axhline(1, color=colour("muted"), ls="--")
+    axes.text(0.5, 0.5, "words", color=colour("ink"))
+    axes.set_title("title")
+    axes.legend()
+
+
+@pytest.mark.parametrize("draw", [line, everything])
+def test_a_drawing_whose_colours_are_swapped_is_the_one_that_drawing_it_again_gives(draw):
+    light, dark = (plotting._render(draw, "test-swap", mode, (5, 4), (1, 1)) for mode in MODES)
+    swapped = plotting.in_dark(light[1])
+    assert swapped is not None
+    assert numbered(swapped) == numbered(dark[1]) != numbered(light[1])
+
+
+def numbered(svg: bytes) -> bytes:
+    """With matplotlib's identifiers, which are hashes of what they name, colours included, in order of appearance."""
+    found: dict[bytes, bytes] = {}
+    return re.sub(rb"\b[mph][0-9a-f]{10}\b", lambda match: found.setdefault(match[0], b"id%d" % len(found)), svg)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda axes: axes.plot([0, 1], [0, 1], color=sequential(3)[1]),
+        lambda axes: axes.imshow(np.eye(3), cmap="cividis"),
+    ],
+)
+def test_a_drawing_with_colours_of_its_own_is_drawn_again(draw):
+    light, dark = (plotting._render(draw, "test-own", mode, (5, 4), (1, 1)) for mode in MODES)
+    assert plotting.in_dark(light[1]) is None
+    made = plotting.figure(draw, name="test-own", alt="a picture", caption="A picture.", size=(5, 4))
+    assert dark[1].decode() in images(made.html)
 
 
 def test_words_are_escaped_and_plain_text_is_the_alternative():

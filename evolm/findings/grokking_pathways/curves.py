@@ -8,8 +8,9 @@ so that neither has more time.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from evolm.findings.grokking_pathways.tables import RANDOM
 
 Tables = dict[str, pd.DataFrame]
 Array = NDArray[np.float64]
+Places = Mapping[tuple[str, ...], NDArray[np.intp]]
 #: Accuracy of a group that is memorised, and at how many measurements in a row.
 MEMORISED, IN_A_ROW = 0.9, 2
 #: Share of the lag at each of its ends whose mean is taken, and the fewest measurements of a lag that can be read.
@@ -36,7 +38,9 @@ WORDS = ("world", "arm", "group", "quantity", "tokens", "rule")
 #: Domains of the mixture in which held-out answers can be known, and be right or wrong as a whole.
 TEXT_GROUPS = ("facts", "copy", "sums")
 
-
+#: Kept by `_places`.
+PLACES: dict[int, Places] = {}
+NOWHERE = np.array([], np.intp)
 #: No group is memorised.
 NEVER = pd.Series([], index=pd.MultiIndex.from_arrays([[], [], []], names=["seed", "arm", "group"]), dtype=float)
 
@@ -58,6 +62,18 @@ def of_world(tables: Tables, table: str, world: str) -> pd.DataFrame:
     if table in tables:
         return tables[table][tables[table]["world"] == world]
     return pd.DataFrame({name: pd.Series(dtype=object if name in WORDS else float) for name in COLUMNS[table]})
+
+
+def _places(rows: pd.DataFrame) -> Places:
+    """(world, arm, quantity, tokens, rule) -> which rows have them.
+
+    Found once per table, and forgotten with it: a page asks hundreds of times, and comparing words is slow.
+    """
+    if id(rows) not in PLACES:
+        weakref.finalize(rows, PLACES.pop, id(rows))
+        found = rows.groupby(["world", "arm", *Reading._fields], sort=False).indices
+        PLACES[id(rows)] = cast(Places, found)
+    return PLACES[id(rows)]
 
 
 def learnable(tables: Tables, world: str) -> list[str]:
@@ -102,13 +118,14 @@ def lags(tables: Tables, world: str, arms: Sequence[str], groups: Iterable[str])
 
 def series(tables: Tables, world: str, arm: str, reading: Reading | str) -> pd.DataFrame:
     """seed, group, step, value of a metric's reading, or of a column of the table `curve`."""
+    columns = ["seed", "group", "step"]
     if isinstance(reading, str):
         rows = of_world(tables, "curve", world)
-        return rows[rows["arm"] == arm][["seed", "group", "step", reading]].rename(columns={reading: "value"})
-    rows = of_world(tables, "pathways", world)
-    mask = (rows["arm"] == arm) & (rows["quantity"] == reading.quantity)
-    mask &= (rows["tokens"] == reading.tokens) & (rows["rule"] == reading.rule)
-    return rows[mask][["seed", "group", "step", "value"]]
+        return rows[rows["arm"] == arm][[*columns, reading]].rename(columns={reading: "value"})
+    if "pathways" not in tables:
+        return of_world(tables, "pathways", world)[[*columns, "value"]]
+    rows = tables["pathways"]
+    return rows[[*columns, "value"]].iloc[_places(rows).get((world, arm, *reading), NOWHERE)]
 
 
 def changes(
