@@ -211,7 +211,8 @@ def test_the_arm_and_controls_of_every_claim_are_among_those_of_the_preset(prese
     params = resolved(preset)
     for claim in FINDING.claims:
         if claim.name != "less-energy" and claim.cannot_speak(params) is None:
-            assert {claim.arm, *claim.controls} <= arms_produced(params, claim), claim.name
+            named = {claim.arm, *claim.controls} - {estimands.CHANCE}  # which no run has
+            assert named <= arms_produced(params, claim), claim.name
 
 
 def test_the_claims_that_carry_the_chapter_can_be_judged_at_cpu() -> None:
@@ -335,7 +336,7 @@ def test_an_interrupted_run_resumes_to_the_same_tables(tmp_path: Path, monkeypat
     [
         ({"share": 0.0}, ["share = 0.0", "greater than 0"]),
         ({"share": 1.0}, ["share = 1.0", "less than 1"]),
-        ({"share": 0.5}, ["shares = [0.4, 0.5, 0.6]", "smaller than share = 0.5"]),
+        ({"share": 0.4}, ["shares = [0.35, 0.4, 0.45]", "smaller than share = 0.4"]),
         ({"shares": (0.5, 0.8)}, ["shares = [0.5, 0.8]", "smaller than share = 0.8"]),
         ({"authors_shares": (0.9,)}, ["authors_shares = [0.9]", "smaller than share = 0.8"]),
         ({"shares": (0.5, 0.5)}, ["shares = [0.5, 0.5]", "twice"]),

@@ -35,7 +35,8 @@ ARMS: dict[str, Arm] = {
     "mahalanobis, softmax": Arm(Head("softmax", 0.3, "mahalanobis"), lr=2e-3, decay=0.1),
 }  # fmt: skip
 UNTIED = {f"{name}, untied": replace(ARMS[name], tied=False) for name in ("dot", "harmonic", "cosine", "mahalanobis")}
-MIXED = ARMS | UNTIED
+AS_HEADS = {f"{name}, as its head": replace(ARMS[name], first="head") for name in ("dot", "harmonic")}
+MIXED = ARMS | UNTIED | AS_HEADS
 
 
 class Alone(nn.Module):
@@ -176,9 +177,10 @@ def test_in_float32_it_is_the_same_to_float32() -> None:
 
 
 def test_arms_of_a_seed_share_their_first_weights_and_seeds_do_not() -> None:
-    nets = nets_of(list(MIXED.values()))
+    alike = ARMS | UNTIED
+    nets = nets_of(list(alike.values()))
     for name, weight in nets.weights.items():
-        by_arm = weight.detach().view(len(MIXED), len(SEEDS), *weight.shape[1:])
+        by_arm = weight.detach().view(len(alike), len(SEEDS), *weight.shape[1:])
         assert (by_arm == by_arm[:1]).all(), name
         if name != "metric":
             assert not torch.equal(by_arm[0, 0], by_arm[0, 1]), name
@@ -235,6 +237,21 @@ def test_training_twice_gives_the_same_bits() -> None:
             nets.step(inputs, answers)
         runs.append(nets.weights)
     assert all(torch.equal(runs[0][name], runs[1][name]) for name in runs[0])
+
+
+def test_tied_vectors_begin_as_an_embedding_or_as_the_heads_linear_layer() -> None:
+    """Standard normal, or uniform within one over the root of the width; a head of its own begins as one either way."""
+    arms = [ARMS["dot"], AS_HEADS["dot, as its head"], replace(AS_HEADS["dot, as its head"], tied=False)]
+    nets = Replicas([7, 16], arms, range(20), places=2, classes=50, tokens=50)
+    usual, small, untied = nets.weights["embedding"].detach().view(3, 20, 50, 16)
+    head = nets.weights["head"].detach().view(3, 20, 50, 16)
+    assert float(usual.std()) == pytest.approx(1, abs=0.02)
+    assert float(small.abs().max()) <= 1 / 4
+    assert float(small.std()) == pytest.approx(1 / 4 / math.sqrt(3), abs=0.005)
+    assert torch.equal(small, head[1])
+    assert torch.equal(untied, usual)
+    with pytest.raises(ValueError, match="9 tokens cannot begin as 4 class vectors"):
+        Replicas([7, 16], arms, (0,), places=2, classes=4, tokens=9)
 
 
 # --- norms and decay -------------------------------------------------------------------------------------------

@@ -178,7 +178,8 @@ class Planted:
 def hull_of(vectors: Tensor, head: Head) -> pd.DataFrame:
     parts = Parts(toys(), SEEDS, test=True)
     replicas = pd.DataFrame({"images": "toys", "arm": "planted", "seed": SEEDS})
-    return vision._hull(Planted(vectors, [Arm(head, 1e-2)]), parts, replicas)  # type: ignore[arg-type]
+    found = vision._hull(Planted(vectors, [Arm(head, 1e-2)]), parts, replicas)  # type: ignore[arg-type]
+    return found[found["arm"] == "planted"]
 
 
 def means() -> Tensor:
@@ -187,9 +188,7 @@ def means() -> Tensor:
     images, labels = parts.seen
     rows = []
     for row in range(len(SEEDS)):
-        few = vision._few_of_each(labels[row], CLASSES)
-        assert torch.bincount(labels[row][few]).tolist() == [vision.HULL_EXAMPLES] * CLASSES
-        rows.append(torch.stack([images[row][few][labels[row][few] == index].mean(0) for index in range(CLASSES)]))
+        rows.append(torch.stack([images[row][labels[row] == index].mean(0) for index in range(CLASSES)]))
     return torch.stack(rows)
 
 
@@ -202,6 +201,24 @@ def test_a_mean_of_its_examples_is_inside_and_a_point_off_them_is_as_far_as_it_i
     off = hull_of(-means(), Head("harmonic", 4.0))  # all pixels are positive, so these are no mean of any
     assert (off["relative"] > 0.5).all()
     assert (off["own"] > 1).all()
+
+
+def test_hulls_are_shown_points_of_the_class_that_nothing_has_trained() -> None:
+    """A held-out image of each class lies as far from the hull as the class's held-out image does; so its mean."""
+    from scipy.optimize import nnls
+
+    parts = Parts(toys(), SEEDS, test=True)
+    replicas = pd.DataFrame({"images": "toys", "arm": "planted", "seed": SEEDS})
+    nets = Planted(means(), [Arm(Head("harmonic", 4.0), 1e-2)])
+    found = vision._hull(nets, parts, replicas).set_index(["arm", "seed", "class"])  # type: ignore[arg-type]
+    (images, labels), (tested, answers) = ([part[1] for part in both] for both in (parts.seen, parts.test))
+    for index in range(CLASSES):
+        own, held_out = images[labels == index].double().numpy(), tested[answers == index].double().numpy()
+        for arm, point in ((vision.HELD_OUT_IMAGE, held_out[0]), (vision.HELD_OUT_MEAN, held_out.mean(0))):
+            # Weights that sum to one, by a row that weighs much.
+            weights, _ = nnls(np.vstack([own.T, 1e3 * np.ones(len(own))]), np.append(point, 1e3))
+            distance = np.linalg.norm(own.T @ weights - point) / np.linalg.norm(own.mean(0) - point)
+            assert found.loc[(arm, SEEDS[1], index), "relative"] == pytest.approx(distance, abs=0.02)
 
 
 def test_the_length_of_an_inner_products_vector_means_nothing() -> None:

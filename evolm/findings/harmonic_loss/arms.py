@@ -15,9 +15,9 @@ from evolm.findings.harmonic_loss.replicas import Arm, Head
 
 #: What the search chose on addition.
 CHOSEN: dict[str, Arm] = {
-    "cross-entropy": Arm(Head("dot", 0.25), lr=0.064, decay=0.1),
-    "normalised": Arm(Head("normalised", 5.0), lr=0.064, decay=0.1),
-    "squared distance": Arm(Head("softmax", 0.5), lr=0.064, decay=0.1),
+    "cross-entropy": Arm(Head("dot", 0.0625), lr=0.064, decay=0.1),
+    "normalised": Arm(Head("normalised", 2.5), lr=0.064, decay=0.03),
+    "squared distance": Arm(Head("softmax", 0.02), lr=0.064, decay=0.1),
     "distance": Arm(Head("softmax", 1.0, power=1), lr=0.064, decay=0.1),
     "harmonic": Arm(Head("harmonic", 4.0), lr=0.016, decay=0.1),
 }
@@ -30,9 +30,12 @@ PLAIN: dict[str, Head] = {
     "distance": Head("softmax", 1.0, power=1),
     "harmonic": Head("harmonic", 2.0),
 }
-AUTHORS: dict[str, Arm] = {f"{name}, authors'": Arm(head, RATE, DECAY) for name, head in PLAIN.items()}
+#: Their embedding is the weight of a linear layer, and begins as one.
+AUTHORS: dict[str, Arm] = {
+    f"{name}, authors'": Arm(head, RATE, DECAY, first="head") for name, head in PLAIN.items()
+}  # fmt: skip
 #: The same without any decay, under which norms are free to grow.
-UNDECAYED: dict[str, Arm] = {f"{name}, no decay": Arm(head, RATE) for name, head in PLAIN.items()}
+UNDECAYED: dict[str, Arm] = {f"{name}, no decay": Arm(head, RATE, first="head") for name, head in PLAIN.items()}
 #: Exponents at which harmonic loss is tried besides, all else as chosen; the paper recommends the root of the width.
 EXPONENTS = (1.0, 2.0, 4.0, 8.0, 16.0)
 RECOMMENDED = math.sqrt(WIDTH)

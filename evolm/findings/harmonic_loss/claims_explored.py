@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     from evolm.findings.harmonic_loss.parameters import HarmonicLossParams
 
 TOY = "networks of a few thousand parameters; a seed redraws split, initialisation and order"
-SETTINGS = "; the authors' rate and decay, and d to the power -2, which is what their code has as 1"
+SETTINGS = "; the authors' rate, decay and first weights, and d to the power -2, which is what their code has as 1"
 OURS = "not in the paper"
+CHANCE = "standard normal points in as many dimensions, which nothing has trained"
 ZERO = "zero by definition"
 DIGITS = "8 x 8 digits, 1,797 of them; a seed redraws division, initialisation and order"
 MNIST = "MNIST; a seed redraws validation images, initialisation and order, and not the test images"
@@ -99,6 +100,7 @@ ADDITION = (
             "cross-entropy": "an inner product, chosen by the same search",
             "normalised": "an inner product of vectors of length one",
             "distance": "softmax over minus the distance",
+            "chance": CHANCE,
         },
         scope=TOY + "; every head as chosen by one search, its rate falling to zero",
         core=False,
@@ -117,6 +119,7 @@ ADDITION = (
             "cross-entropy, authors'": "an inner product at the authors' rate and decay",
             "normalised, authors'": "an inner product of vectors of length one",
             "distance, authors'": "softmax over minus the distance",
+            "chance": CHANCE,
         },
         scope=TOY + SETTINGS,
         core=False,
@@ -133,6 +136,7 @@ ADDITION = (
         arm="harmonic",
         controls={
             "cross-entropy": "an inner product, chosen by the same search",
+            "normalised": "an inner product of vectors of length one",
             "distance": "softmax over minus the distance",
         },
         scope=TOY,
@@ -202,7 +206,10 @@ TASKS = (
         arm="harmonic",
         controls={
             "cross-entropy": "an inner product, settings as chosen on addition",
+            "normalised": "an inner product of vectors of length one",
+            "squared distance": "softmax over minus the squared distance",
             "distance": "softmax over minus the distance, which the paper says suffices",
+            "chance": CHANCE,
         },
         scope=TOY + "; rate, which falls to zero, decay and knob as chosen on addition",
         core=False,
@@ -218,7 +225,13 @@ TASKS = (
         unit="share of variance",
         delta=0.1,
         arm="harmonic",
-        controls={"cross-entropy": "an inner product, settings as chosen on addition"},
+        controls={
+            "cross-entropy": "an inner product, settings as chosen on addition",
+            "normalised": "an inner product of vectors of length one",
+            "squared distance": "softmax over minus the squared distance",
+            "distance": "softmax over minus the distance",
+            "chance": CHANCE,
+        },
         scope=TOY + "; rate, which falls to zero, decay and knob as chosen on addition",
         core=False,
         cannot_speak=_needs("tasks", "equivalence"),
@@ -270,7 +283,7 @@ IMAGES = (
         margin=0.1,
         arm="harmonic",
         controls={"cross-entropy": "an inner product, its vectors scaled to be nearest to their class's mean"},
-        scope=DIGITS + "; 100 images of each class make the hull",
+        scope=DIGITS + "; all training images of a class, about 130, make the hull",
         core=False,
         cannot_speak=_needs("images", "digits"),
     ),

@@ -6,12 +6,17 @@ that fails counts: it is never dropped, and what it did not learn has no geometr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import torch
+from torch import Tensor
 
-from evolm.findings.harmonic_loss.algorithmic import LEARNT
+from evolm.findings.harmonic_loss.algorithmic import LEARNT, WIDTH
+from evolm.findings.harmonic_loss.tasks import MODULUS, TASKS
+from evolm.instruments.geometry_measures import explained_variance, fourier_share
 
 if TYPE_CHECKING:
     from evolm.findings.harmonic_loss.parameters import HarmonicLossParams
@@ -27,6 +32,7 @@ QUANTITIES = (
 #: The slope of a norm that ceased to be a number: it grew without bound, so as one that grows with the epoch.
 DIVERGED = 1.0
 BASE, AUTHORS_BASE = "cross-entropy", "cross-entropy, authors'"
+CHANCE = "chance"
 
 
 def models(tables: Tables, group: str, **where: Any) -> pd.DataFrame:
@@ -61,6 +67,16 @@ def shaped(rows: pd.DataFrame, column: str = "ev2") -> pd.DataFrame:
     return values(rows, column).assign(value=np.where(rows["test_accuracy"] >= LEARNT, rows[column].astype(float), 0.0))
 
 
+def with_chance(rows: pd.DataFrame, tokens: int, measure: Callable[[Tensor], Tensor]) -> pd.DataFrame:
+    """The same and the arm `chance`: the measure of as many standard normal points, which nothing has trained."""
+    seeds = sorted(rows["seed"].unique())
+    if not seeds:
+        return rows
+    drawn = [torch.randn(tokens, WIDTH, generator=torch.Generator().manual_seed(int(seed))) for seed in seeds]
+    chance = pd.DataFrame({"seed": seeds, "arm": CHANCE, "value": measure(torch.stack(drawn)).double().numpy()})
+    return pd.concat([rows, chance], ignore_index=True)
+
+
 # --- core ------------------------------------------------------------------------------------------------------
 
 
@@ -75,9 +91,9 @@ def growth(tables: Tables, params: HarmonicLossParams) -> pd.DataFrame:
 
 
 def geometry(tables: Tables, params: HarmonicLossParams) -> pd.DataFrame:
-    """Variance of the tokens in two dimensions, where addition was learnt, at both kinds of settings."""
+    """Variance of the tokens in two dimensions, where addition was learnt, at both kinds of settings; and by chance."""
     rows = [models(tables, group, share=params.share) for group in ("authors", "addition")]
-    return shaped(pd.concat(rows))
+    return with_chance(shaped(pd.concat(rows)), MODULUS, explained_variance)
 
 
 def data(tables: Tables, params: HarmonicLossParams) -> pd.DataFrame:
@@ -129,7 +145,7 @@ def _slopes(tables: Tables) -> pd.DataFrame:
 def ring(tables: Tables, params: HarmonicLossParams) -> pd.DataFrame:
     """Variance of the tokens at one frequency of the ring, where addition was learnt."""
     rows = [models(tables, group, share=params.share) for group in ("authors", "addition")]
-    return shaped(pd.concat(rows), "shape")
+    return with_chance(shaped(pd.concat(rows), "shape"), MODULUS, lambda tokens: fourier_share(tokens).share)
 
 
 def leak(tables: Tables, params: HarmonicLossParams) -> pd.DataFrame:
@@ -149,12 +165,14 @@ def memory(tables: Tables, params: HarmonicLossParams) -> pd.DataFrame:
 
 def lattice_plane(tables: Tables, params: HarmonicLossParams) -> pd.DataFrame:
     """Variance of the lattice's points in two dimensions, where it was learnt."""
-    return shaped(models(tables, "task", task="lattice"))
+    rows = shaped(models(tables, "task", task="lattice"))
+    return with_chance(rows, len(TASKS["lattice"]().shape), explained_variance)
 
 
 def residues(tables: Tables, params: HarmonicLossParams) -> pd.DataFrame:
     """Variance of the numbers in two dimensions, where equivalence was learnt."""
-    return shaped(models(tables, "task", task="equivalence"))
+    rows = shaped(models(tables, "task", task="equivalence"))
+    return with_chance(rows, len(TASKS["equivalence"]().shape), explained_variance)
 
 
 def tree_accuracy(tables: Tables, params: HarmonicLossParams) -> pd.DataFrame:

@@ -31,7 +31,7 @@ SLOW = ("authors", "undecayed", "split", "task", "images")
 TOGETHER = 8
 PICTURES = 2
 #: Epochs of programs without decay, and of other splits, as a share of the authors' long ones.
-UNDECAYED, SPLIT = 0.6, 0.3
+UNDECAYED, SPLIT = 0.3, 0.15
 #: Larger sets of images than this take fewer passes, in proportion, but some.
 SMALL_SET, FEWEST_EPOCHS = 20_000, 10
 #: What an update of one layer of the language model costs, in units of one replica's on addition.

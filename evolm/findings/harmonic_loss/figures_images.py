@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from evolm.findings.harmonic_loss.arms import LINEAR
 from evolm.findings.harmonic_loss.experiment import Tables
 from evolm.findings.harmonic_loss.figure_parts import by_head, dots, log_axis, name_rows, seeds_as_dots
 from evolm.findings.harmonic_loss.figure_style import STYLE, line, seeds_in
+from evolm.findings.harmonic_loss.vision import HELD_OUT_IMAGE, HELD_OUT_MEAN
 from evolm.fragments import Fragment
 from evolm.instruments.geometry_hull import TOLERANCE
 from evolm.panels import DASHDOT, DASHED, Look, below, each, is_narrow, percent, sentence
@@ -30,6 +32,11 @@ LOOKS = {
     "cross-entropy": STYLE["cross-entropy"],
 }  # fmt: skip
 SEEN = ("harmonic", AUTHORS, "cross-entropy")
+#: What the hulls make of images that nothing has trained.
+REFERENCES = {
+    HELD_OUT_IMAGE: Look("muted", "X", "", HELD_OUT_IMAGE, HELD_OUT_IMAGE),
+    HELD_OUT_MEAN: Look("ink", "P", "", HELD_OUT_MEAN, HELD_OUT_MEAN),
+}
 
 
 def _rows(tables: Tables, table: str, **where: object) -> pd.DataFrame:
@@ -90,7 +97,8 @@ def centres(tables: Tables, params: HarmonicLossParams) -> Figure | Fragment:
 
 def _names(axes: Any, arms: list[str]) -> list[str]:
     """Short names, the long ones on two lines on a phone."""
-    return [LOOKS[arm].short.replace(" with ", "\nwith " if is_narrow(axes) else " with ") for arm in arms]
+    names = [(LOOKS | REFERENCES)[arm].short for arm in arms]
+    return [re.sub(" (with|of|image$)", r"\n\1", name) for name in names] if is_narrow(axes) else names
 
 
 def _knob(arm: str) -> str:
@@ -117,7 +125,8 @@ def _mosaic(rows: list[list[np.ndarray[Any, Any]]]) -> np.ndarray[Any, Any]:
 def hulls(tables: Tables, params: HarmonicLossParams) -> Figure | Fragment:
     """How far class vectors are from the hull of their class, and how many of their weights are negative."""
     rows = _rows(tables, "hull")
-    arms = [arm for arm in LOOKS if arm in set(rows["arm"])]
+    looks = LOOKS | REFERENCES
+    arms = [arm for arm in looks if arm in set(rows["arm"])]
     if not arms:
         return _lacking("hulls of images")
     means = rows.groupby(["arm", "seed"])[["relative", "negative"]].mean()
@@ -128,7 +137,7 @@ def hulls(tables: Tables, params: HarmonicLossParams) -> Figure | Fragment:
         for axes, (column, title) in zip(panels, titles.items(), strict=True):
             axes.axvline(0, color=colour("muted"), lw=1.2, ls=DASHED, label="Theorem 3: 0")
             for place, arm in enumerate(arms):
-                dots(axes, means.xs(arm)[column].tolist(), place, LOOKS[arm])
+                dots(axes, means.xs(arm)[column].tolist(), place, looks[arm])
             name_rows(axes, _names(axes, arms), shown=is_narrow(axes) or axes is panels[0])
             axes.set_xlim(-0.03, max(1.0, 1.05 * means[column].max()) if column == "relative" else 0.75)
             axes.set_title(title)
@@ -136,7 +145,7 @@ def hulls(tables: Tables, params: HarmonicLossParams) -> Figure | Fragment:
         below(panels)
 
     of = means.groupby("arm").mean()
-    said = by_head({LOOKS[arm].short: f"{of.relative[arm]:.2f} and {percent(of.negative[arm])}" for arm in arms})
+    said = by_head({looks[arm].short: f"{of.relative[arm]:.2f} and {percent(of.negative[arm])}" for arm in arms})
     return figure(
         draw,
         name="harmonic-loss-hulls",
@@ -144,9 +153,10 @@ def hulls(tables: Tables, params: HarmonicLossParams) -> Figure | Fragment:
         size=(7.8, 0.4 * len(arms) + 1.6),
         narrow_height=2 * (0.42 * len(arms) + 1.2) + 0.4,
         alt=f"Per head, distance of class vectors from the hull of their class, and share of negative weights: {said}.",
-        caption="Class vectors of one layer on digits. Left: distance from the convex hull of images of the class, over that from "
+        caption="Class vectors of one layer on digits. Left: distance from the convex hull of all training images of the class, over that from "
         "their mean; 0 would be the weighted mean of images that Theorem 3 speaks of. Right: share of weights below 0, which no such mean has "
         f"(beyond {percent(TOLERANCE)} of the brightest pixel). The vectors of cross-entropy have no length of their own and get the one that brings them nearest to the mean. "
+        "Beside them, what the same hulls make of images that were held out, and of their mean. "
         f"Means over the ten classes: {said}. {seeds_as_dots(rows['seed'].nunique())}",
     )
 

@@ -41,11 +41,11 @@ def plane(tables: Tables, params: HarmonicLossParams) -> str:
             parts.append(f"{words}, {listed(two)}")
     text = f"Share of the tokens' variance in two dimensions: {'; '.join(parts)}." if parts else ""
     if parts:
-        text += f" Points drawn at random, as an embedding begins, have {percent(chance_ev())}."
+        text += f" Points drawn at random, as an embedding begins at any scale, have {percent(chance_ev())}."
     if parts and "authors" in parts[0]:
         text += (
-            f" The authors' settings have {params.long_epochs:,} epochs here, and an embedding that begins with variance 1; the paper reports nearly all of it "
-            "after 7,000, from a smaller beginning. Which of these differences matters is not tested."
+            f" The authors' settings have {params.long_epochs:,} epochs here and an embedding that begins as a linear layer does, as theirs; as chosen it begins with "
+            "variance 1. The paper reports nearly all of it after 7,000 epochs."
         )
     return " ".join(
         said for said in (text, _own(tables, params), _flat_without_learning(tables), _random(tables)) if said

@@ -17,6 +17,7 @@ from evolm.findings.harmonic_loss.readings_words import (
     mean,
     present,
 )
+from evolm.findings.harmonic_loss.vision import HELD_OUT_IMAGE, HELD_OUT_MEAN
 from evolm.panels import listed, percent
 from evolm.wording import number, side, with_interval
 
@@ -75,6 +76,7 @@ def convexity(tables: Tables, params: HarmonicLossParams) -> str:
         f"Distance from the hull of the class over distance from its mean: {listed(parts)}. 0 would be a weighted mean of images, as Theorem 3 has it up "
         "to terms that it calls negligible; images have no negative pixel, so neither has a weighted mean of them."
     )
+    text += _held_out(rows)
     text += f" Class vectors are those at the end of these epochs{_losses(tables)}, not at a minimum, so that a distance may be what training has left."
     if not present(rows, "harmonic"):
         return text
@@ -86,6 +88,14 @@ def convexity(tables: Tables, params: HarmonicLossParams) -> str:
             f"weights {with_interval(negative)}, means over seeds. Negative weights are the cleaner evidence. The exact gradient also pushes a class vector away from the examples of other classes."
         )
     return text
+
+
+def _held_out(rows: pd.DataFrame) -> str:
+    """What the same hulls make of held-out images, for a sense of the ratio; empty where the record has none."""
+    parts = [
+        f"{arm} {number(mean(rows, arm, 'relative'))}" for arm in (HELD_OUT_IMAGE, HELD_OUT_MEAN) if present(rows, arm)
+    ]
+    return f" For comparison: {listed(parts)}." if parts else ""
 
 
 def _losses(tables: Tables) -> str:

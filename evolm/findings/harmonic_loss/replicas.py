@@ -45,12 +45,17 @@ class Head:
 
 @dataclass(frozen=True)
 class Arm:
-    """A head with its learning rate, and its decay as AdamW takes it: p -= lr * decay * p."""
+    """A head with its learning rate, and its decay as AdamW takes it: p -= lr * decay * p.
+
+    `tied`: class vectors are the embedding. They begin as `first` does: standard normal, as torch's `Embedding`, or
+    uniform within one over the root of the width, as the head's `Linear`, which are seven times smaller at width 16.
+    """
 
     head: Head
     lr: float
     decay: float = 0.0
     tied: bool = True
+    first: Literal["embedding", "head"] = "embedding"
 
 
 class Replicas:
@@ -77,6 +82,8 @@ class Replicas:
         self.arms, self.seeds, self.tokens, self.classes = tuple(arms), tuple(seeds), tokens, classes
         self.weights = _initial(layers, seeds, places, classes, tokens, len(arms), device, dtype)
         self.depth = len(layers)
+        if tokens is not None:
+            self._begin_as_heads([arm.tied and arm.first == "head" for arm in arms])
         if any(arm.head.distance == "mahalanobis" for arm in arms):
             width = self.weights["head"].shape[-1]  # a factor of the precision matrix, at first the identity
             self.weights["metric"] = self.weights["head"].new_zeros(len(self), width, width).requires_grad_()
@@ -95,6 +102,16 @@ class Replicas:
     def _per_replica(self, values: Sequence[float]) -> Tensor:
         like = next(iter(self.weights.values()))
         return torch.tensor(values).to(like).repeat_interleave(len(self.seeds)).view(-1, 1, 1)
+
+    @torch.no_grad()
+    def _begin_as_heads(self, chosen: Sequence[bool]) -> None:
+        """The embedding of these arms begins as their head's own weights do."""
+        if not any(chosen):
+            return
+        if self.tokens != self.classes:
+            raise ValueError(f"{self.tokens} tokens cannot begin as {self.classes} class vectors: their numbers differ")
+        embedding, head = self.weights["embedding"], self.weights["head"]
+        embedding.copy_(torch.where(self._per_replica(chosen).bool(), head, embedding))
 
     def class_vectors(self) -> Tensor:
         """(replica, class, width): rows of the embedding where tied, else the head's own."""

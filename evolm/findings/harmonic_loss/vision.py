@@ -26,9 +26,10 @@ Backbone = Literal["linear", "network"]
 #: Layers behind the pixels: none, or the network of the pilot study.
 LAYERS: dict[Backbone, tuple[int, ...]] = {"linear": (), "network": (128, 64)}
 BATCH = 64
-#: Images of each class against which a class vector is held.
-HULL_EXAMPLES = 100
+#: Training images on which accuracy is measured, and which make the hulls.
 EVALUATED = 2000
+#: What a hull of so many images makes of points that are what class vectors should be: rows of `hull` beside the arms.
+HELD_OUT_IMAGE, HELD_OUT_MEAN = "a held-out image", "mean of held-out images"
 
 
 class Parts:
@@ -140,17 +141,23 @@ def _centres(nets: Replicas, replicas: pd.DataFrame) -> pd.DataFrame:
 
 @torch.no_grad()
 def _hull(nets: Replicas, parts: Parts, replicas: pd.DataFrame) -> pd.DataFrame:
-    """Each class vector against its class's training images: a row per replica and class."""
+    """Each class vector against its class's training images: a row per replica and class, and per reference."""
     images, labels = parts.seen
-    frames = []
+    points = []  # arm, place of the seed, (class, pixel)
     for place, vectors in enumerate(nets.class_vectors()):
         seed = place % len(nets.seeds)
-        few = _few_of_each(labels[seed], parts.classes)
         form = nets.arms[place // len(nets.seeds)].head.form
         placed = _in_units_of_images(vectors, form, images[seed], labels[seed])
-        found = convexity(placed, images[seed][few], labels[seed][few])
+        points.append((replicas["arm"].iloc[place], seed, placed))
+    for seed, (held_out, answers) in enumerate(zip(*parts.test, strict=True)):
+        own = [held_out[answers == index] for index in range(parts.classes)]
+        points.append((HELD_OUT_IMAGE, seed, torch.stack([each[0] for each in own])))
+        points.append((HELD_OUT_MEAN, seed, torch.stack([each.mean(0) for each in own])))
+    frames = []
+    for arm, seed, placed in points:
+        found = convexity(placed, images[seed], labels[seed])
         measures = {name: getattr(found, name).cpu().numpy() for name in found._fields}
-        named = {name: replicas[name].iloc[place] for name in ("images", "arm", "seed")}
+        named = {"images": replicas["images"].iloc[0], "arm": arm, "seed": nets.seeds[seed]}
         frames.append(pd.DataFrame({"class": range(parts.classes), **measures}).assign(**named))
     return pd.concat(frames, ignore_index=True)
 
@@ -164,8 +171,3 @@ def _in_units_of_images(vectors: Tensor, form: str, images: Tensor, labels: Tens
         return vectors
     means = torch.stack([images[labels == index].mean(0) for index in range(len(vectors))])
     return vectors * ((vectors * means).sum(1) / vectors.square().sum(1)).clamp(min=0)[:, None]
-
-
-def _few_of_each(labels: Tensor, classes: int) -> Tensor:
-    """Indices of the first images of each class, as many as a hull is made of."""
-    return torch.cat([torch.nonzero(labels == index)[:HULL_EXAMPLES, 0] for index in range(classes)])
