@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from functools import cache
 from itertools import pairwise
@@ -63,6 +64,12 @@ def expected_programs(params: HarmonicLossParams) -> list[tuple[Any, ...]]:
     return found + [("images", name, kind) for name in params.images for kind in ("linear", "network")]
 
 
+def most_seeds(params: HarmonicLossParams, group: str) -> float:
+    if group == "images":
+        return params.image_seeds
+    return params.slow_seeds if group in experiment.SLOW else math.inf
+
+
 @pytest.mark.usefixtures("all_images")
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_program_of_a_preset_is_run_once_for_every_seed(preset: str) -> None:
@@ -78,7 +85,7 @@ def test_every_program_of_a_preset_is_run_once_for_every_seed(preset: str) -> No
         (*program, seed)
         for program in expected_programs(params)
         for place, seed in enumerate(params.seed_list)
-        if place < params.slow_seeds or program[0] not in experiment.SLOW
+        if place < most_seeds(params, program[0])
     )
     expected += Counter(("text", arm, seed) for arm in arms.TEXT for seed in params.text_seed_list)
     assert done == expected
@@ -106,12 +113,13 @@ def test_a_hub_id_makes_a_valid_name_and_a_set_that_is_not_here_is_left_out(monk
     assert all("uoft-cs_cifar10" in name for name in names)
 
 
-def test_slow_programs_have_fewer_seeds() -> None:
+def test_slow_programs_and_images_have_fewer_seeds() -> None:
     seeds: dict[str, set[int]] = {}
-    for unit in experiment.units(resolved("cpu", seeds=20, slow_seeds=9, first_seed=1100), "cpu"):
+    for unit in experiment.units(resolved("cpu", seeds=20, slow_seeds=9, image_seeds=3, first_seed=1100, **MAP), "cpu"):
         seeds.setdefault(unit.arguments["group"], set()).update(unit.arguments["seeds"])
     assert {group for group, own in seeds.items() if own == set(range(1100, 1109))} == set(experiment.SLOW)
-    assert all(own == set(range(1100, 1120)) for group, own in seeds.items() if group not in experiment.SLOW)
+    assert seeds["images"] == {1100, 1101, 1102}
+    assert seeds["addition"] == seeds["data"] == set(range(1100, 1120))
 
 
 def test_key_data_name_what_a_run_reads() -> None:
@@ -380,7 +388,7 @@ def test_seeds_of_the_language_model_begin_with_the_first() -> None:
 
 def test_the_scale_in_words_names_what_is_run() -> None:
     words = FINDING.scale(resolved("gpu", text_seeds=3))
-    assert "8 seeds" in words
+    assert "16 seeds of addition" in words
     assert "3 seeds" in words
     assert "digits and mnist" in words
     assert "language model" not in FINDING.scale(resolved("cpu"))

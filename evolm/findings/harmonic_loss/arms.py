@@ -34,8 +34,10 @@ PLAIN: dict[str, Head] = {
 AUTHORS: dict[str, Arm] = {
     f"{name}, authors'": Arm(head, RATE, DECAY, first="head") for name, head in PLAIN.items()
 }  # fmt: skip
-#: The same without any decay, under which norms are free to grow.
-UNDECAYED: dict[str, Arm] = {f"{name}, no decay": Arm(head, RATE, first="head") for name, head in PLAIN.items()}
+#: Without any decay norms are free to grow. What begins small has not fitted when the slope is taken: it stands beside.
+UNDECAYED: dict[str, Arm] = {f"{name}, no decay": Arm(head, RATE) for name, head in PLAIN.items()} | {
+    f"{name}, no decay, small": Arm(PLAIN[name], RATE, first="head") for name in ("cross-entropy", "harmonic")
+}
 #: Exponents at which harmonic loss is tried besides, all else as chosen; the paper recommends the root of the width.
 EXPONENTS = (1.0, 2.0, 4.0, 8.0, 16.0)
 RECOMMENDED = math.sqrt(WIDTH)

@@ -41,12 +41,13 @@ CLAIMS: tuple[Claim, ...] = (
         arm="harmonic, no decay",
         controls={
             "cross-entropy, no decay": "grows, by the theorem: zero by definition",
+            "normalised, no decay": NORMALISED,
             "squared distance, no decay": SQUARED,
             "distance, no decay": DISTANCE,
         },
         scope=(
-            "networks of a few thousand parameters on addition mod 31; a seed redraws split, initialisation and order; the authors' rate and "
-            "first weights for every head; class vectors are the embedding, so they move the features, too"
+            "networks of a few thousand parameters on addition mod 31; a seed redraws split, initialisation and order; the authors' rate for "
+            "every head; class vectors are the embedding, so they move the features, too"
         ),
         core=True,
     ),

@@ -25,15 +25,15 @@ if TYPE_CHECKING:
 Tables = dict[str, pd.DataFrame]
 #: Programs whose chosen rates fall to zero; the authors' rate stays, as in their code, and slopes need one that does.
 FALLING = ("addition", "data", "task", "map")
-#: Programs of at most `slow_seeds` seeds.
-SLOW = ("authors", "undecayed", "split", "task", "images")
+#: Programs of at most `slow_seeds` seeds; images have `image_seeds`.
+SLOW = ("authors", "undecayed", "split", "task", "map")
 #: Seeds of one program: enough to fill it, few enough that a run has units for two processes.
 TOGETHER = 8
 PICTURES = 2
 #: Epochs of programs without decay, and of other splits, as a share of the authors' long ones.
-UNDECAYED, SPLIT = 0.3, 0.15
+UNDECAYED, SPLIT = 0.2, 0.15
 #: Larger sets of images than this take fewer passes, in proportion, but some.
-SMALL_SET, FEWEST_EPOCHS = 20_000, 10
+SMALL_SET, FEWEST_EPOCHS = 20_000, 5
 #: What an update of one layer of the language model costs, in units of one replica's on addition.
 TEXT_COST = 125.0
 
@@ -42,7 +42,8 @@ def units(params: HarmonicLossParams, device: str) -> list[Unit]:
     """Programs of up to eight seeds; the language model one by one."""
     found = []
     for program in programs(params):
-        own = params.seed_list[: params.slow_seeds if program["group"] in SLOW else None]
+        most = params.slow_seeds if program["group"] in SLOW else None
+        own = params.seed_list[: params.image_seeds if program["group"] == "images" else most]
         for first in range(0, len(own), TOGETHER):
             seeds = own[first : first + TOGETHER]
             named = {key: value for key, value in program.items() if value is not None}
