@@ -402,6 +402,32 @@ def test_random_points_have_more_variance_in_two_dimensions_the_fewer_they_have(
     assert 1.5 * edge < words.chance_ev() < 2 * edge
 
 
+def test_a_plane_that_is_there_before_the_task_is_told_with_the_runs_that_stay_in_it() -> None:
+    planted: Planted = {
+        ("authors", "harmonic, authors'"): {
+            "test_accuracy": [1.0, 0.6, 0.5], "train_accuracy": [1.0, 0.8, 0.7], "ev2": [0.9, 1.0, 0.98],
+        }
+    }  # fmt: skip
+    # Seed by seed the variance in the plane at epochs 1, 10 and 100; the second is there at once, the last is late.
+    planes = {20: (0.5, 0.96, 0.9), 21: (0.97, 0.99, 1.0), 22: (0.3, 0.4, 0.98)}
+    rows = [
+        {"seed": seed, "epoch": 10**i, "ev2": ev2, "train_accuracy": 0.1 * (i + 1)}
+        for seed, shares in planes.items()
+        for i, ev2 in enumerate(shares)
+    ]
+    own = {"group": "authors", "arm": "harmonic, authors'", "share": PARAMS.share}
+    others = [own | {"arm": "cross-entropy, authors'"}, own | {"group": "addition"}, own | {"share": 0.5}]
+    curves = pd.concat(
+        [pd.DataFrame(rows).assign(**own), *(pd.DataFrame(rows).assign(ev2=1.0, **other) for other in others)]
+    )
+    text = readings_geometry.stuck(one(planted) | {"curves": curves.sample(frac=1, random_state=0)}, PARAMS)
+    says(text, 3, 3, 95, 10, 20, 2, 3, 75, 55, 99)
+    learnt = readings_geometry.stuck(one({}) | {"curves": curves}, PARAMS)
+    says(learnt, 3, 3, 95, 10, 20)
+    flat = curves.assign(ev2=0.5)
+    assert readings_geometry.stuck(one(planted) | {"curves": flat}, PARAMS) == ""
+
+
 def test_stuck_runs_with_little_variance_in_a_plane_are_no_warning() -> None:
     planted = {("addition", "harmonic, untied"): {"ev2": 0.2, "test_accuracy": 0.3}}
     text = readings_geometry.plane(one(planted), PARAMS)
@@ -433,10 +459,22 @@ def test_late_slopes_count_diverged_runs_and_say_when_the_fit_was_over() -> None
     planted = {
         ("undecayed", "harmonic, no decay"): {"vector_norm_slope": [-0.03, 0.0, -0.03], "fit_epoch": start + 1},
         ("undecayed", "distance, no decay"): {"vector_norm_slope": [0.2, np.nan, 0.3], "fit_epoch": start},
-    }
+        ("undecayed", "harmonic, no decay, small"): {
+            "vector_norm_slope": 0.3, "train_accuracy": [0.6, 0.7, 0.8], "fit_epoch": start + 1,
+        },
+    }  # fmt: skip
     text = readings_geometry.norms(one(planted), PARAMS)
-    says(text, 75, 0, 0, 0, 0.5, -0.02, 80, 95, 0, 0, 0, 1, 1)
+    # Those that begin small are no part of the share that has fitted.
+    says(text, 75, 0, 0, 0, 0.5, -0.02, 80, 95, 0, 0, 0, 1, 1, 0, 100, 0.3, 70)
     assert "normalised head bounds weights without a distance" in text
+
+
+def test_hulls_are_told_beside_what_they_make_of_held_out_images() -> None:
+    known = hull([0.7] * 3, [0.2] * 3)
+    reference = known[known["arm"] == "harmonic"].assign(arm="a held-out image", relative=0.55)
+    text = readings_tasks.convexity({"hull": pd.concat([known, reference])}, PARAMS)
+    assert "For comparison: a held-out image 0.55." in text
+    assert "For comparison" not in readings_tasks.convexity({"hull": known}, PARAMS)
 
 
 # --- tasks, images, text ----------------------------------------------------------------------------------------

@@ -30,6 +30,9 @@ from evolm.wording import number, side, with_interval
 if TYPE_CHECKING:
     from evolm.findings.harmonic_loss.parameters import HarmonicLossParams
 
+#: Share of the variance from which on tokens lie in a plane.
+FLAT = 0.95
+
 
 def plane(tables: Tables, params: HarmonicLossParams) -> str:
     """Explained variance by settings, where the task is learnt and where answers are random."""
@@ -47,8 +50,32 @@ def plane(tables: Tables, params: HarmonicLossParams) -> str:
             f" The authors' settings have {params.long_epochs:,} epochs here and an embedding that begins as a linear layer does, as theirs; as chosen it begins with "
             "variance 1. The paper reports nearly all of it after 7,000 epochs."
         )
-    return " ".join(
-        said for said in (text, _own(tables, params), _flat_without_learning(tables), _random(tables)) if said
+    parts = [text, _own(tables, params), _flat_without_learning(tables), _random(tables)]
+    return " ".join(said for said in parts if said)
+
+
+def stuck(tables: Tables, params: HarmonicLossParams) -> str:
+    """Which comes first at the authors' settings under harmonic loss, the plane or the task; and who never leaves it."""
+    arm = f"harmonic{AUTHORS}"
+    rows = estimands.models(tables, "authors", share=params.share, arm=arm)
+    if rows.empty or "curves" not in tables:
+        return ""
+    history = tables["curves"]
+    history = history[(history["group"] == "authors") & (history["arm"] == arm) & (history["share"] == params.share)]
+    flat = history[history["ev2"] >= FLAT].sort_values("epoch").groupby("seed").first()
+    if flat.empty:
+        return ""
+    text = (
+        f"Under harmonic loss there the plane comes first: {len(flat)} of {len(rows)} runs have {percent(FLAT)} of the variance in it at some time, from epoch "
+        f"{flat['epoch'].median():.0f} on (median), when {percent(flat['train_accuracy'].mean())} of their training pairs are right."
+    )
+    left = rows[rows["test_accuracy"].astype(float) < LEARNT]
+    if left.empty:
+        return text
+    ends = [f"{percent(left[f'{part}_accuracy'].mean())} of {part} pairs" for part in ("train", "test")]
+    return (
+        f"{text} **{len(left)} of {len(rows)} end without the task**: on average they have {listed(ends)} right, and {percent(left['ev2'].mean())} of the variance in "
+        "the plane. A perfect plane is no evidence of learning."
     )
 
 
@@ -133,6 +160,21 @@ def _against_chosen(rows: pd.DataFrame, names: dict[str, float]) -> str:
     )
 
 
+def _small(rows: pd.DataFrame) -> str:
+    """Late slopes of what begins small, and how much of the training pairs it has by the end."""
+    parts = []
+    for head in HEADS:
+        part = rows[rows["arm"] == f"{head}, no decay, small"]
+        if len(part):
+            slope = number(part["slope"].mean(), 3, sign=True)
+            parts.append(
+                f"{head} {slope} (with {percent(part['train_accuracy'].mean())} of training pairs right at the end)"
+            )
+    if not parts:
+        return ""
+    return f" Begun seven times smaller, as the linear layer is that the authors tie the embedding to: {listed(parts)}. A loss without a scale pulls no norm back."
+
+
 def norms(tables: Tables, params: HarmonicLossParams) -> str:
     """Late slopes without decay, and whether the fit was over by then."""
     rows = estimands.models(tables, "undecayed")
@@ -145,8 +187,9 @@ def norms(tables: Tables, params: HarmonicLossParams) -> str:
         if present(rows, f"{head}, no decay")
     ]
     late = LATE * epochs_of(params, "undecayed")
+    rows = rows[rows["arm"].isin([f"{head}, no decay" for head in HEADS])]
     fitted = (rows["fit_seen"].astype(bool) & (rows["fit_epoch"] <= late)).mean()
-    lost = int(rows["vector_norm_slope"].isna().sum())
+    lost = int(slopes["vector_norm_slope"].isna().sum())
     diverged = f" Runs that diverged count as {estimands.DIVERGED:g}: {lost}." if lost else ""
     control = (
         " The normalised head bounds weights without a distance; its slope is the control."
@@ -156,5 +199,5 @@ def norms(tables: Tables, params: HarmonicLossParams) -> str:
     return (
         f"Slopes of log norm against log epoch over the last {percent(1 - LATE)} of the run: {listed(parts)}. By their start {percent(float(fitted))} of "
         f"the runs had fitted {percent(LEARNT)} of the training pairs. A slope of 0 is a norm that stands still, but a norm that grows as the logarithm of time has a slope that falls to 0, too, so a "
-        f"slope of 0 is no proof of rest.{control}{diverged}"
+        f"slope of 0 is no proof of rest.{control}{diverged}{_small(slopes)}"
     )
