@@ -97,7 +97,8 @@ def test_runs_that_never_learn_are_drawn_too(show: Any, drawn_once: None) -> Non
 
 
 def test_all_arms_of_the_main_programs_have_a_look() -> None:
-    assert {base(arm) for arm in (*CHOSEN, *AUTHORS, *UNDECAYED)} == set(STYLE)
+    drawn = [arm for arm in (*CHOSEN, *AUTHORS, *UNDECAYED) if not arm.endswith(", small")]  # those are told of alone
+    assert {base(arm) for arm in drawn} == set(STYLE)
     assert base("harmonic, untied") not in STYLE  # neither it nor an exponent is drawn as the head itself
     assert len({look.shade for look in STYLE.values()}) == len({look.marker for look in STYLE.values()}) == len(STYLE)
 

@@ -95,7 +95,7 @@ CLAIMS: tuple[Claim, ...] = (
 #: Verdicts last seen and accepted, by preset; `evolm check` tells when a record says something else.
 EXPECTED: dict[str, dict[str, str]] = {
     "cpu": {
-        "less-delay": "not reproduced",
+        "less-delay": "inconclusive",
         "finite-centres": "inconclusive",
         "task-geometry": "inconclusive",
         "less-data": "inconclusive",
@@ -103,12 +103,12 @@ EXPECTED: dict[str, dict[str, str]] = {
         "less-data-authors": "not run at this scale",
         "plane-chosen": "not specific",
         "one-winding": "inconclusive",
-        "generalises-sooner": "inconclusive",
+        "generalises-sooner": "not reproduced",
         "norms-stand-still": "inconclusive",
         "leak-flatters": "reproduced",
         "plane-without-a-task": "reproduced",
-        "lattice-plane": "reproduced",
-        "residues-plane": "not specific",
+        "lattice-plane": "inconclusive",
+        "residues-plane": "inconclusive",
         "tree-generalises": "inconclusive",
         "permutations-generalises": "inconclusive",
         "centres-are-convex": "not reproduced",

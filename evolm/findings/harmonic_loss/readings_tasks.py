@@ -155,9 +155,7 @@ def distances(tables: Tables, params: HarmonicLossParams) -> str:
 def text(tables: Tables, params: HarmonicLossParams) -> str:
     """The language model: losses beside the trigram's, unsteadiness, ranks."""
     if "text" not in tables or tables["text"].empty:
-        return (
-            "No language model was trained in this record: it needs `text_seeds` above 0, as the preset `gpu` has it."
-        )
+        return "No language model was trained in this record: it needs `text_seeds` above 0, as `-p text_seeds=5` gives it."
     rows = tables["text"]
     below = int((rows["nats"] < rows["trigram"]).sum())
     parts = [
