@@ -9,7 +9,14 @@ import pandas as pd
 import pytest
 
 import evolm.finding
-from evolm.findings.harmonic_loss import figures_data, figures_distances, figures_images, figures_map, figures_text
+from evolm.findings.harmonic_loss import (
+    figures_data,
+    figures_distances,
+    figures_images,
+    figures_map,
+    figures_text,
+    map_cells,
+)
 from evolm.fragments import Fragment
 from evolm.plotting import Figure
 
@@ -141,7 +148,7 @@ def test_the_map_names_the_best_exponent_of_each_distance() -> None:
     found = figures_map.exponent_map(_tables(), PARAMS)
     assert isinstance(found, Figure)
     assert "manhattan: at 40 % of the pairs n = 16 is best with 96 % (2 of 2 runs learnt)" in found.alt
-    cells = figures_map.mapped(_tables())
+    cells = map_cells.mapped(_tables())
     first = cells[(cells["distance"] == "euclidean") & (cells["exponent"] == 2)]
     assert (first[["learnt", "runs"]].to_numpy() == [[0, 2]]).all()
 
@@ -151,7 +158,7 @@ def test_the_map_of_costs_has_medians_of_censored_times_and_planes_of_what_was_l
     best = (rows["group"] == "map") & (rows["arm"] == "harmonic, n = 16")
     rows.loc[best & (rows["seed"] == 21), ["generalised_epoch", "generalised_seen"]] = [200, False]
     rows.loc[rows["group"].isin(["map"]) & (rows["arm"] == "harmonic, n = 2"), "generalised_seen"] = False
-    cells = figures_map.mapped({"models": rows}).set_index(["distance", "exponent"])
+    cells = map_cells.mapped({"models": rows}).set_index(["distance", "exponent"])
     assert cells.loc[("euclidean", 16.0), "epoch"] == 30  # half of two runs are there
     assert cells.loc[("euclidean", 2.0), "epoch"] == np.inf
     assert cells.loc[("euclidean", 16.0), "ev2"] == pytest.approx(0.48)
@@ -169,7 +176,7 @@ def test_heads_as_chosen_stand_below_the_exponents_at_the_shares_of_the_map() ->
     rows = _tables()["models"].reset_index(drop=True)
     rows = pd.concat([rows, rows[rows["group"] == "map"].assign(share=0.6, test_accuracy=0.2)])
     rows.loc[(rows["arm"] == "distance") & (rows["share"] == 0.6), "test_accuracy"] = 0.7
-    found, others = figures_map.mapped({"models": rows}), figures_map.beside({"models": rows})
+    found, others = map_cells.mapped({"models": rows}), map_cells.beside({"models": rows})
     plan = figures_map.layout(found, others, PARAMS)
     assert (plan.exponents, plan.others, plan.shares) == ([16.0, 2.0], ["distance", "cross-entropy"], [0.4, 0.6])
     grid = figures_map._grid(found[found["distance"] == "manhattan"], others, "accuracy", plan)

@@ -539,3 +539,32 @@ def test_language_models_are_beside_their_trigram() -> None:
     text = readings_tasks.text({"text": text_table()}, PARAMS)
     says(text, 3.1, 0.12, 92, 3.61, 0.2, 70, 2, 3, 3.5)
     assert "`text_seeds`" in readings_tasks.text({}, PARAMS)
+
+
+def test_the_map_is_told_by_the_least_share_that_half_of_the_runs_learn_from() -> None:
+    """Euclidean: n = 1 learns from 60 % on, n = 2 and 4 from 40 %, n = 16 never; cosine at n = 2 from 60 %."""
+    ends = {
+        ("", 1): (0.5, 1.0), ("", 2): (0.97, 1.0), ("", 4): (0.96, 1.0), ("", 16): (0.1, 0.2),
+        (", cosine", 2): (0.2, 1.0),
+    }  # fmt: skip
+    frames = []
+    for (suffix, n), right in ends.items():
+        for share, accuracy in zip((0.4, 0.6), right, strict=True):
+            accuracies = [accuracy, accuracy, 0.0, 0.0]  # half of the seeds, which is enough
+            rows = pd.DataFrame({"seed": range(4), "test_accuracy": accuracies}).assign(share=share, ev2=0.5)
+            seen = rows["test_accuracy"] >= 0.95
+            times = np.where(seen, 10 * n, 200)
+            frames.append(rows.assign(arm=f"harmonic, n = {n}{suffix}", generalised_seen=seen, generalised_epoch=times))
+    chosen = [
+        frames[0].assign(arm=arm, group=group, share=share, test_accuracy=accuracy)
+        for arm, group, share, accuracy in (
+            ("cross-entropy", "data", 0.4, 0.3), ("cross-entropy", "addition", 0.8, 1.0),
+            ("distance", "data", 0.4, 1.0),
+        )
+    ]  # fmt: skip
+    table = pd.concat([pd.concat(frames).assign(group="map"), *chosen])
+    text = readings_data.sweep({"models": table}, PARAMS)
+    assert "cosine 60 % at n = 2; euclidean 40 % at n = 2 and 4, 60 % at n = 1, none at n = 16." in text
+    assert "distance 40 % and cross-entropy 80 %" in text
+    assert "cosine 20 at n = 2; euclidean 10 at n = 1, 20 at n = 2, 40 at n = 4 and never at n = 16." in text
+    assert readings_data.sweep({"models": table[table["group"] != "map"]}, PARAMS) == ""

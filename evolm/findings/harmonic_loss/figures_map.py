@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 from evolm.findings.harmonic_loss.algorithmic import LEARNT, WIDTH
 from evolm.findings.harmonic_loss.experiment import Tables
 from evolm.findings.harmonic_loss.figure_style import STYLE
+from evolm.findings.harmonic_loss.map_cells import BESIDE, beside, mapped
 from evolm.fragments import Fragment
 from evolm.panels import each, in_columns, is_narrow, listed, percent, sentence
 from evolm.plotting import Figure, colour, figure
@@ -21,48 +21,8 @@ from evolm.plotting import Figure, colour, figure
 if TYPE_CHECKING:
     from evolm.findings.harmonic_loss.parameters import HarmonicLossParams
 
-SWEPT = re.compile(r"harmonic, n = ([\d.e+-]+)(?:, (.+))?")
-#: Heads whose rows, as chosen, stand below those of the exponents.
-BESIDE = ("distance", "cross-entropy")
 #: Column of `cells` -> title of its panels, hue.
 COSTS = {"epoch": "epochs", "ev2": "EV"}
-
-
-def cells(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
-    """Accuracy (mean), learnt and runs (counts), the first epoch by which half of the runs know the test pairs (inf: never),
-    and the variance in two dimensions of the runs that end with the task learnt (NaN: none), by some columns."""
-    know = rows["test_accuracy"] >= LEARNT
-    epochs = rows["generalised_epoch"].astype(float).where(rows["generalised_seen"].astype(bool), np.inf)
-    rows = rows.assign(know=know, epoch=epochs, ev2=rows["ev2"].astype(float).where(know))
-    return (
-        rows.groupby(by)
-        .agg(
-            accuracy=("test_accuracy", "mean"),
-            learnt=("know", "sum"),
-            runs=("seed", "nunique"),
-            epoch=("epoch", lambda times: np.sort(times)[(len(times) - 1) // 2]),
-            ev2=("ev2", "mean"),
-        )
-        .reset_index()
-    )
-
-
-def mapped(tables: Tables) -> pd.DataFrame:
-    """`cells` by distance, exponent and share; empty where there is no map."""
-    columns = ["distance", "exponent", "share"]
-    rows = tables.get("models", pd.DataFrame(columns=["group", "arm"]))
-    rows = rows[(rows["group"] == "map") & rows["arm"].str.fullmatch(SWEPT.pattern).astype(bool)]
-    if rows.empty:
-        return pd.DataFrame(columns=columns)
-    parts = rows["arm"].str.extract(SWEPT)
-    return cells(rows.assign(exponent=parts[0].astype(float), distance=parts[1].fillna("euclidean")), columns)
-
-
-def beside(tables: Tables) -> pd.DataFrame:
-    """`cells` of `BESIDE` as chosen, by head and share, from addition at every share that was run."""
-    rows = tables.get("models", pd.DataFrame(columns=["group", "arm"]))
-    rows = rows[rows["group"].isin(["addition", "data"]) & rows["arm"].isin(BESIDE)]
-    return cells(rows, ["arm", "share"]) if len(rows) else pd.DataFrame(columns=["arm", "share"])
 
 
 class Layout(NamedTuple):

@@ -9,6 +9,7 @@ import pandas as pd
 
 from evolm.findings.harmonic_loss import estimands
 from evolm.findings.harmonic_loss.algorithmic import LEARNT
+from evolm.findings.harmonic_loss.map_cells import BESIDE, beside, mapped
 from evolm.findings.harmonic_loss.readings_words import (
     AUTHORS,
     HEADS,
@@ -54,6 +55,44 @@ def less_data(tables: Tables, params: HarmonicLossParams) -> str:
             f" Mean test accuracy over the doublings of training, harmonic loss less cross-entropy: {listed(sooner)}."
         )
     return text
+
+
+def sweep(tables: Tables, params: HarmonicLossParams) -> str:
+    """From how little data each distance and exponent learns, and how soon with the most; the other heads beside them."""
+    found, others = mapped(tables), beside(tables)
+    if found.empty:
+        return ""
+    least = [f"{name} {_least(found[found['distance'] == name])}" for name in found["distance"].unique()]
+    heads = [f"{head} {_share(others[others['arm'] == head])}" for head in BESIDE if present(others, head)]
+    most = found["share"].max()
+    soon = [f"{name} {_soon(cells)}" for name, cells in found[found["share"] == most].groupby("distance", sort=False)]
+    text = f"Least share of the pairs, of those on the map, from which at least half of the runs end with the task: {'; '.join(least)}."
+    if heads:
+        text += f" As chosen, of the shares that they were run at: {listed(heads)}."
+    return f"{text} Median epochs until {percent(LEARNT)} of the test pairs are right, on {percent(most)} of the pairs: {'; '.join(soon)}."
+
+
+def _least(cells: pd.DataFrame) -> str:
+    """Exponents by the least share from which half of their runs learn."""
+    by_share: dict[str, list[str]] = {}
+    for n, part in cells.sort_values("exponent").groupby("exponent"):
+        by_share.setdefault(_share(part), []).append(f"{n:g}")
+    return ", ".join(f"{share} at n = {listed(exponents)}" for share, exponents in sorted(by_share.items()))
+
+
+def _share(cells: pd.DataFrame) -> str:
+    """The least share with half of the runs."""
+    enough = cells.loc[2 * cells["learnt"] >= cells["runs"], "share"]
+    return percent(enough.min()) if len(enough) else "none"
+
+
+def _soon(cells: pd.DataFrame) -> str:
+    """Median epochs by exponent."""
+    times = [
+        f"{epoch:.0f} at n = {n:g}" if np.isfinite(epoch) else f"never at n = {n:g}"
+        for n, epoch in cells.sort_values("exponent")[["exponent", "epoch"]].itertuples(index=False)
+    ]
+    return listed(times)
 
 
 def edge(tables: Tables, params: HarmonicLossParams) -> str:
