@@ -109,7 +109,7 @@ def linear_arms(pixels: int) -> dict[str, Arm]:
     }
 
 
-#: What the search chose for the language model.
+#: Of the language model; set by hand, until its search is run.
 TEXT: dict[str, Arm] = {
     "cross-entropy": Arm(Head("dot"), lr=4e-3, decay=0.1),
     "harmonic": Arm(Head("harmonic", 11.3), lr=4e-3, decay=0.1),

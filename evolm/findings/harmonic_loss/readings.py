@@ -59,8 +59,42 @@ def answer(tables: Tables, params: HarmonicLossParams) -> str:
     )
     return (
         f"**At the authors' rate and decay** the median epoch at which {percent(LEARNT)} of the test pairs are right is: {authors}. **When every head "
-        f"gets the rate, decay and knob that one search chose for it**, it is: {chosen}. {tuning(tables, params)}"
+        f"gets the rate, decay and knob that one search chose for it**, it is: {chosen}. {tuning(tables, params)}{_late_fits(found['as chosen'], params)}"
     )
+
+
+def _late_fits(rows: pd.DataFrame, params: HarmonicLossParams) -> str:
+    """Heads whose runs wait for the rate to fall before they fit, which says how the rate was chosen and not what the head can do."""
+    late = rows["fit_epoch"].astype(float) > params.epochs / 2
+    waiting = {head: int(late[rows["arm"] == head].sum()) for head in HEADS}
+    if not (said := [f"{head} {runs}" for head, runs in waiting.items() if runs]):
+        return ""
+    runs = rows["seed"].nunique()
+    return (
+        f" As chosen some runs do not even have {percent(LEARNT)} of the training pairs before the second half of the epochs, when their rate has halved ({listed(said)} of {runs} each): "
+        f"a rate at the edge of stability, and no limit of the head.{_same_rate()}"
+    )
+
+
+def _same_rate() -> str:
+    """How cross-entropy scored in the search at harmonic loss's own rate and decay, by share of the pairs."""
+    from evolm.findings.harmonic_loss.arms import CHOSEN
+
+    own, other = CHOSEN["cross-entropy"], CHOSEN["harmonic"]
+    scores = _trials().groupby(["head", "knob", "lr", "decay", "share"])["score"].mean()
+    wanted = [
+        ("cross-entropy", own.head.knob, own.lr, own.decay),
+        ("cross-entropy", own.head.knob, other.lr, other.decay),
+        ("harmonic", other.head.knob, other.lr, other.decay),
+    ]
+    parts = []
+    for share in sorted(scores.index.unique("share"), reverse=True):
+        found = [number(float(scores[(*settings, share)])) for settings in wanted if (*settings, share) in scores.index]
+        if len(found) == len(wanted):
+            parts.append(f"on {percent(share)} of the pairs {', '.join(found)}")
+    if not parts:
+        return ""
+    return f" In the search cross-entropy as chosen, cross-entropy at harmonic loss's rate and decay, and harmonic loss scored, in this order: {'; '.join(parts)}."
 
 
 def tuning(tables: Tables, params: HarmonicLossParams) -> str:
@@ -106,16 +140,41 @@ def settings(tables: Tables, params: HarmonicLossParams) -> str:
         " The score is mean test accuracy over the doublings of training, on development seeds and over two shares of the pairs; as the best of a "
         "search it flatters."
     )
-    return f"The search gave: {'; '.join(parts)}.{meaning if scores else ''}"
+    return f"The search gave: {'; '.join(parts)}.{f'{meaning}{_edges()}' if scores else ''}"
+
+
+def _trials() -> pd.DataFrame:
+    """Every trial on addition: head, knob, lr, decay, share, seed, score; none where the file is not at hand."""
+    file = resource("data") / "choices" / "harmonic-loss.csv"
+    if not file.exists():
+        return pd.DataFrame(columns=["head", "knob", "lr", "decay", "share", "seed", "score"])
+    trials = pd.read_csv(file)
+    return trials[trials["experiment"] == "addition"]
+
+
+def _edges() -> str:
+    """Choices that are the smallest or the largest that the search tried, beyond which something better may lie."""
+    from evolm.findings.harmonic_loss.arms import CHOSEN
+
+    said = []
+    for name, arm in CHOSEN.items():
+        own = _trials().query("head == @name")
+        for what, column, value in (
+            ("knob", "knob", arm.head.knob),
+            ("rate", "lr", arm.lr),
+            ("decay", "decay", arm.decay),
+        ):
+            if value in (own[column].min(), own[column].max()):
+                word = "smallest" if value == own[column].min() else "largest"
+                said.append(f"the {what} of {name} ({word})")
+    if not said:
+        return ""
+    return f" At the edge of what was tried: {listed(said)}; beyond it these heads may do better still."
 
 
 def _scores() -> dict[str, float]:
     """Head -> the best mean score of its trials on addition; empty where the file of trials is not at hand."""
-    file = resource("data") / "choices" / "harmonic-loss.csv"
-    if not file.exists():
-        return {}
-    trials = pd.read_csv(file)
-    trials = trials[trials["experiment"] == "addition"]
+    trials = _trials()
     scores = trials.groupby(["head", "knob", "lr", "decay"])["score"].mean().groupby("head").max()
     return {str(head): float(score) for head, score in scores.items()}
 
@@ -157,12 +216,18 @@ def _room(found: dict[str, pd.DataFrame]) -> str:
 
 
 def _neither(found: dict[str, pd.DataFrame]) -> str:
-    """How many runs reach 95 % of neither part, by settings."""
-    counts = {
-        words: (int((~(rows["fit_seen"].astype(bool) | rows["generalised_seen"].astype(bool))).sum()), len(rows))
-        for words, rows in found.items()
-    }
-    return f"such runs are {listed([f'{few} of {runs} {words}' for words, (few, runs) in counts.items()])}"
+    """How many runs reach 95 % of neither part, by settings and head."""
+    parts = []
+    for words, rows in found.items():
+        neither = rows[~(rows["fit_seen"].astype(bool) | rows["generalised_seen"].astype(bool))]
+        parts.append(f"{len(neither)} of {len(rows)} {words}{_by_head(neither)}")
+    return f"such runs are {listed(parts)}"
+
+
+def _by_head(rows: pd.DataFrame) -> str:
+    """How many rows each head has, in brackets; nothing where there are none."""
+    said = [f"{head} {count}" for head in HEADS if (count := int((rows["arm"] == head).sum()))]
+    return f" ({listed(said)})" if said else ""
 
 
 def ingredients(tables: Tables, params: HarmonicLossParams) -> str:
@@ -230,9 +295,8 @@ def failures(tables: Tables, params: HarmonicLossParams) -> str:
     for words, rows in of_settings(tables, params).items():
         seen = rows["generalised_seen"].astype(bool)
         lost = rows[seen & (rows["test_accuracy"] < LEARNT)]
-        said = [f"{head} {count}" for head in HEADS if (count := int((lost["arm"] == head).sum()))]
-        again = f", and of the others {len(lost)} end below it again ({listed(said)})" if len(lost) else ""
+        again = f", and of the others {len(lost)} end below it again{_by_head(lost)}" if len(lost) else ""
         parts.append(
-            f"{words}, {int((~seen).sum())} of {len(rows)} never get {percent(LEARNT)} of test pairs right{again}"
+            f"{words}, {int((~seen).sum())} of {len(rows)} never get {percent(LEARNT)} of test pairs right{_by_head(rows[~seen])}{again}"
         )
     return f"Runs of the five heads: {'; '.join(parts)}. All of them count." if parts else ""

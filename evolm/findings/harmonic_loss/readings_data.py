@@ -9,6 +9,7 @@ import pandas as pd
 
 from evolm.findings.harmonic_loss import estimands
 from evolm.findings.harmonic_loss.algorithmic import LEARNT
+from evolm.findings.harmonic_loss.experiment import epochs_of
 from evolm.findings.harmonic_loss.map_cells import BESIDE, beside, mapped
 from evolm.findings.harmonic_loss.readings_words import (
     AUTHORS,
@@ -33,7 +34,7 @@ CEILING = 0.9
 def less_data(tables: Tables, params: HarmonicLossParams) -> str:
     """Accuracy at the smaller shares and how many runs learn, by head; how soon, and whether the end can decide at all."""
     rows = estimands.models(tables, "data")
-    ends, sooner, full = [], [], []
+    ends, more, sooner, full = [], [], [], []
     for share in sorted(rows["share"].unique()):
         part = rows[rows["share"] == share]
         right = {head: mean(part, head, "test_accuracy") for head in HEADS if present(part, head)}
@@ -42,6 +43,7 @@ def less_data(tables: Tables, params: HarmonicLossParams) -> str:
         heads = [f"{head} {percent(value)} ({learnt(part, head)})" for head, value in right.items()]
         ends.append(f"on {percent(share)} of the pairs {listed(heads)}")
         if present(part, *PAIR):
+            more.append(f"{with_interval(less(part, *PAIR, 'test_accuracy'))} on {percent(share)}")
             sooner.append(f"{with_interval(less(part, *PAIR, 'learnt'))} on {percent(share)}")
         if min(right.values()) > CEILING:
             full.append(percent(share))
@@ -51,6 +53,7 @@ def less_data(tables: Tables, params: HarmonicLossParams) -> str:
     if full:
         text += f" On {listed(full)} every head ends above {percent(CEILING)}: accuracy at the end is at its ceiling there and cannot decide."
     if sooner:
+        text += f" Accuracy at the end, harmonic loss less cross-entropy: {listed(more)}. An epoch of fewer pairs has fewer updates."
         text += (
             f" Mean test accuracy over the doublings of training, harmonic loss less cross-entropy: {listed(sooner)}."
         )
@@ -113,8 +116,8 @@ def edge(tables: Tables, params: HarmonicLossParams) -> str:
     if not parts:
         return ""
     return (
-        f"As chosen, {'; '.join(parts)}. More pairs make an epoch longer and not the task harder, so that fewer runs that learn point to a rate at the edge "
-        "of stability."
+        f"As chosen, {'; '.join(parts)}. More pairs make an epoch longer and not the task harder, so that fewer runs that learn would point to a rate at the "
+        "edge of stability; a few runs may be chance."
     )
 
 
@@ -133,11 +136,14 @@ def leak(tables: Tables, params: HarmonicLossParams) -> str:
     gaps = listed([f"{head} {with_interval(values)}" for head, values in gives.items()])
     flattered = [head for head, values in gives.items() if side(values) == "above"]
     text = (
-        f"As published and on pairs of which neither order is trained on, test accuracy is, in this order: {'; '.join(parts)}. The first less the second: "
+        f"After {epochs_of(params, 'split')} epochs, as published and on pairs of which neither order is trained on, test accuracy is, in this order: {'; '.join(parts)}. The first less the second: "
         f"{gaps}."
     )
     if not flattered:
         return text
     most = max(flattered, key=lambda head: float(np.mean(gives[head])))
     first = f", {most} most" if len(flattered) > 1 else ""
-    return f"{text} The leak flatters {listed(flattered)}{first}: what is memorised is scored as if it had been generalised."
+    return (
+        f"{text} The leak flatters {listed(flattered)}{first}: what is memorised is scored as if it had been generalised. A head that has learnt the task has no "
+        "gap, so the leak flatters what has not generalised by then, and need not be there after the authors' 7,000 epochs."
+    )
