@@ -108,7 +108,7 @@ PRESETS = {
     "cpu": Preset(
         description="core claims with 14 seeds (6 where runs are slow), all five tasks, distances on digits",
         overrides={"seeds": 14, "first_seed": 1300, "slow_seeds": 6, "image_seeds": 6, "authors_shares": ()},
-        cpu_seconds=1155,
+        cpu_seconds=1173,
     ),
     "gpu": Preset(
         description="16 further seeds (10 where runs are slow): the map of exponent, distance and share of data, MNIST",
@@ -123,7 +123,7 @@ PRESETS = {
             "map_shares": (0.3, 0.4, 0.5, 0.6, 0.8),
             "images": ("digits", "mnist"),
         },
-        cpu_seconds=3600,
+        cpu_seconds=3480,
         note="its time on a GPU has not been measured; it resumes; `-p text_seeds=5` adds a language model",
     ),
     "paper": Preset(
