@@ -22,7 +22,7 @@ from evolm.verdict import Verdict, judge
 Tables = dict[str, pd.DataFrame]
 #: Place (table or group, quantity, and where), arm, seed -> value.
 Plan = Callable[[str, str, int], float]
-PARAMS = cast(HarmonicLossParams, FINDING.resolve("gpu"))
+PARAMS = cast(HarmonicLossParams, FINDING.resolve("gpu", authors_shares=(0.5,), text_seeds=5))
 CLAIMS = {claim.name: claim for claim in FINDING.claims}
 SUPERIORITY = [claim for claim in FINDING.claims if claim.kind == "superiority" and claim.name != "less-energy"]
 SEEDS = tuple(range(2000, 2012))
