@@ -19,13 +19,11 @@ from evolm.findings.harmonic_loss.figure_style import (
     rows_of,
     seeds_in,
 )
-from evolm.findings.harmonic_loss.readings_words import median_epoch
+from evolm.findings.harmonic_loss.readings_words import GUESSED, median_epoch
 from evolm.fragments import Fragment
 from evolm.panels import DOTTED, below, each, is_narrow, listed, outer_labels, percent, sentence
 from evolm.plotting import Figure, colour, figure
 
-#: One of the 31 residues by luck.
-CHANCE = 1 / 31
 #: Group of a record -> title of its panel, in the order of the panels.
 SETTINGS = {"addition": "settings as chosen", "authors": "the authors' settings"}
 
@@ -51,7 +49,7 @@ def accuracy_curves(tables: Tables, params: Scale) -> Figure | Fragment:
 
     def draw(panels: Any) -> None:
         for axes, (title, rows) in zip(each(panels), shown.items(), strict=True):
-            axes.axhline(CHANCE, color=colour("muted"), lw=1.1, ls=DOTTED, label=f"chance ({percent(CHANCE)})")
+            axes.axhline(GUESSED, color=colour("muted"), lw=1.1, ls=DOTTED, label=f"chance ({percent(GUESSED)})")
             for head in heads_in(rows):
                 # An epoch 0 has no place on a logarithmic axis.
                 seen = rows[(rows["head"] == head) & (rows["epoch"] > 0)]

@@ -11,7 +11,8 @@ from evolm.findings.harmonic_loss.algorithmic import LEARNT
 from evolm.findings.harmonic_loss.experiment import SPLIT, Tables
 from evolm.findings.harmonic_loss.figure_parts import by_head, dots, log_axis, name_rows, seeds_as_dots
 from evolm.findings.harmonic_loss.figure_style import STYLE, heads_in, rows_of, seeds_in
-from evolm.findings.harmonic_loss.tasks import MODULUS, SAMPLES, TASKS
+from evolm.findings.harmonic_loss.readings_words import GUESSED
+from evolm.findings.harmonic_loss.tasks import SAMPLES, TASKS
 from evolm.fragments import Fragment
 from evolm.panels import DASHED, DOTTED, Look, below, in_columns, is_narrow, percent, sentence
 from evolm.plotting import Figure, colour, figure
@@ -19,7 +20,6 @@ from evolm.plotting import Figure, colour, figure
 if TYPE_CHECKING:
     from evolm.findings.harmonic_loss.parameters import HarmonicLossParams
 
-CHANCE = 1 / MODULUS
 ORDER = ("addition", "lattice", "equivalence", "tree", "permutations")
 
 
@@ -58,7 +58,7 @@ def data_shares(tables: Tables, params: HarmonicLossParams) -> Figure | Fragment
         alt="Test accuracy, and epochs until it is 95 %, against the share of the pairs that is trained on, a line per "
         f"head. {said}.",
         caption="Addition mod 31, with every pair and its swapped twin on one side of the split. Left: accuracy on unseen "
-        f"pairs at the end (chance is {percent(CHANCE)}). {seeds_in(*(rows for _, rows, _ in sets))} Right: epochs until "
+        f"pairs at the end (chance is {percent(GUESSED)}). {seeds_in(*(rows for _, rows, _ in sets))} Right: epochs until "
         f"that accuracy is {percent(LEARNT)}; the line is the median, hollow marks are runs that were not there at the "
         f"last epoch ({', '.join(f'{last} with {name}' for name, _, last in sets)}) and count as if they got there then. "
         f"{said}.",
@@ -67,7 +67,7 @@ def data_shares(tables: Tables, params: HarmonicLossParams) -> Figure | Fragment
 
 def _accuracies(axes: Any, rows: pd.DataFrame) -> None:
     """Mean of final test accuracy over seeds against the share, with their range."""
-    axes.axhline(CHANCE, color=colour("ink"), lw=1.1, ls=DOTTED, label=f"chance ({percent(CHANCE)})")
+    axes.axhline(GUESSED, color=colour("ink"), lw=1.1, ls=DOTTED, label=f"chance ({percent(GUESSED)})")
     for head in heads_in(rows):
         by, shown = rows[rows["head"] == head].groupby("share")["test_accuracy"], STYLE[head]
         mean = by.mean()
@@ -123,7 +123,7 @@ def leak(tables: Tables, params: HarmonicLossParams) -> Figure | Fragment:
     heads = heads_in(rows)
 
     def draw(axes: Any) -> None:
-        axes.axvline(CHANCE, color=colour("ink"), lw=1.1, ls=DOTTED, label=f"chance ({percent(CHANCE)})")
+        axes.axvline(GUESSED, color=colour("ink"), lw=1.1, ls=DOTTED, label=f"chance ({percent(GUESSED)})")
         for place, head in enumerate(heads):
             part = rows[rows["head"] == head]
             published, grey = Look(STYLE[head].shade, "o", "-", "", ""), Look("grey", "D", "-", "", "")

@@ -37,6 +37,7 @@ REFERENCES = {
     HELD_OUT_IMAGE: Look("muted", "X", "", HELD_OUT_IMAGE, HELD_OUT_IMAGE),
     HELD_OUT_MEAN: Look("ink", "P", "", HELD_OUT_MEAN, HELD_OUT_MEAN),
 }
+IN_HULLS = LOOKS | REFERENCES
 
 
 def _rows(tables: Tables, table: str, **where: object) -> pd.DataFrame:
@@ -97,7 +98,7 @@ def centres(tables: Tables, params: HarmonicLossParams) -> Figure | Fragment:
 
 def _names(axes: Any, arms: list[str]) -> list[str]:
     """Short names, the long ones on two lines on a phone."""
-    names = [(LOOKS | REFERENCES)[arm].short for arm in arms]
+    names = [IN_HULLS[arm].short for arm in arms]
     return [re.sub(" (with|of|image$)", r"\n\1", name) for name in names] if is_narrow(axes) else names
 
 
@@ -125,8 +126,7 @@ def _mosaic(rows: list[list[np.ndarray[Any, Any]]]) -> np.ndarray[Any, Any]:
 def hulls(tables: Tables, params: HarmonicLossParams) -> Figure | Fragment:
     """How far class vectors are from the hull of their class, and how many of their weights are negative."""
     rows = _rows(tables, "hull")
-    looks = LOOKS | REFERENCES
-    arms = [arm for arm in looks if arm in set(rows["arm"])]
+    arms = [arm for arm in IN_HULLS if arm in set(rows["arm"])]
     if not arms:
         return _lacking("hulls of images")
     means = rows.groupby(["arm", "seed"])[["relative", "negative"]].mean()
@@ -137,7 +137,7 @@ def hulls(tables: Tables, params: HarmonicLossParams) -> Figure | Fragment:
         for axes, (column, title) in zip(panels, titles.items(), strict=True):
             axes.axvline(0, color=colour("muted"), lw=1.2, ls=DASHED, label="Theorem 3: 0")
             for place, arm in enumerate(arms):
-                dots(axes, means.xs(arm)[column].tolist(), place, looks[arm])
+                dots(axes, means.xs(arm)[column].tolist(), place, IN_HULLS[arm])
             name_rows(axes, _names(axes, arms), shown=is_narrow(axes) or axes is panels[0])
             axes.set_xlim(-0.03, max(1.0, 1.05 * means[column].max()) if column == "relative" else 0.75)
             axes.set_title(title)
@@ -145,7 +145,7 @@ def hulls(tables: Tables, params: HarmonicLossParams) -> Figure | Fragment:
         below(panels)
 
     of = means.groupby("arm").mean()
-    said = by_head({looks[arm].short: f"{of.relative[arm]:.2f} and {percent(of.negative[arm])}" for arm in arms})
+    said = by_head({IN_HULLS[arm].short: f"{of.relative[arm]:.2f} and {percent(of.negative[arm])}" for arm in arms})
     return figure(
         draw,
         name="harmonic-loss-hulls",

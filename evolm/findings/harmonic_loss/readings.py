@@ -130,7 +130,8 @@ def settings(tables: Tables, params: HarmonicLossParams) -> str:
     """What the search gave each head, from the arms themselves."""
     from evolm.findings.harmonic_loss.arms import CHOSEN
 
-    scores = _scores()
+    trials = _trials()
+    scores = trials.groupby(["head", "knob", "lr", "decay"])["score"].mean().groupby("head").max().to_dict()
     parts = [
         f"{name}: rate {arm.lr:g}, decay {arm.decay:g}, knob {arm.head.knob:g}"
         + (f", score {number(scores[name])}" if name in scores else "")
@@ -140,7 +141,7 @@ def settings(tables: Tables, params: HarmonicLossParams) -> str:
         " The score is mean test accuracy over the doublings of training, on development seeds and over two shares of the pairs; as the best of a "
         "search it flatters."
     )
-    return f"The search gave: {'; '.join(parts)}.{f'{meaning}{_edges()}' if scores else ''}"
+    return f"The search gave: {'; '.join(parts)}.{f'{meaning}{_edges(trials)}' if scores else ''}"
 
 
 def _trials() -> pd.DataFrame:
@@ -152,31 +153,24 @@ def _trials() -> pd.DataFrame:
     return trials[trials["experiment"] == "addition"]
 
 
-def _edges() -> str:
+def _edges(trials: pd.DataFrame) -> str:
     """Choices that are the smallest or the largest that the search tried, beyond which something better may lie."""
     from evolm.findings.harmonic_loss.arms import CHOSEN
 
     said = []
     for name, arm in CHOSEN.items():
-        own = _trials().query("head == @name")
-        for what, column, value in (
-            ("knob", "knob", arm.head.knob),
-            ("rate", "lr", arm.lr),
-            ("decay", "decay", arm.decay),
+        own = trials[trials["head"] == name]
+        for what, tried, value in (
+            ("knob", own["knob"], arm.head.knob),
+            ("rate", own["lr"], arm.lr),
+            ("decay", own["decay"], arm.decay),
         ):
-            if value in (own[column].min(), own[column].max()):
-                word = "smallest" if value == own[column].min() else "largest"
-                said.append(f"the {what} of {name} ({word})")
+            ends = {tried.min(): "smallest", tried.max(): "largest"}
+            if value in ends:
+                said.append(f"the {what} of {name} ({ends[value]})")
     if not said:
         return ""
     return f" At the edge of what was tried: {listed(said)}; beyond it these heads may do better still."
-
-
-def _scores() -> dict[str, float]:
-    """Head -> the best mean score of its trials on addition; empty where the file of trials is not at hand."""
-    trials = _trials()
-    scores = trials.groupby(["head", "knob", "lr", "decay"])["score"].mean().groupby("head").max()
-    return {str(head): float(score) for head, score in scores.items()}
 
 
 def delay(tables: Tables, params: HarmonicLossParams) -> str:

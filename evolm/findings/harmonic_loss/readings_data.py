@@ -66,7 +66,7 @@ def sweep(tables: Tables, params: HarmonicLossParams) -> str:
     if found.empty:
         return ""
     least = [f"{name} {_least(found[found['distance'] == name])}" for name in found["distance"].unique()]
-    heads = [f"{head} {_share(others[others['arm'] == head])}" for head in BESIDE if present(others, head)]
+    heads = [f"{head} {_share(_enough(others[others['arm'] == head]))}" for head in BESIDE if present(others, head)]
     most = found["share"].max()
     soon = [f"{name} {_soon(cells)}" for name, cells in found[found["share"] == most].groupby("distance", sort=False)]
     text = f"Least share of the pairs, of those on the map, from which at least half of the runs end with the task: {'; '.join(least)}."
@@ -77,16 +77,19 @@ def sweep(tables: Tables, params: HarmonicLossParams) -> str:
 
 def _least(cells: pd.DataFrame) -> str:
     """Exponents by the least share from which half of their runs learn."""
-    by_share: dict[str, list[str]] = {}
-    for n, part in cells.sort_values("exponent").groupby("exponent"):
-        by_share.setdefault(_share(part), []).append(f"{n:g}")
-    return ", ".join(f"{share} at n = {listed(exponents)}" for share, exponents in sorted(by_share.items()))
+    by_share: dict[float, list[str]] = {}
+    for n, part in cells.groupby("exponent"):
+        by_share.setdefault(_enough(part), []).append(f"{n:g}")
+    return ", ".join(f"{_share(share)} at n = {listed(exponents)}" for share, exponents in sorted(by_share.items()))
 
 
-def _share(cells: pd.DataFrame) -> str:
-    """The least share with half of the runs."""
-    enough = cells.loc[2 * cells["learnt"] >= cells["runs"], "share"]
-    return percent(enough.min()) if len(enough) else "none"
+def _enough(cells: pd.DataFrame) -> float:
+    """The least share with half of the runs; infinite where none has."""
+    return float(min(cells.loc[2 * cells["learnt"] >= cells["runs"], "share"], default=np.inf))
+
+
+def _share(share: float) -> str:
+    return percent(share) if np.isfinite(share) else "none"
 
 
 def _soon(cells: pd.DataFrame) -> str:

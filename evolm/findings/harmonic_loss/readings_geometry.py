@@ -13,6 +13,7 @@ from evolm.findings.harmonic_loss.experiment import epochs_of
 from evolm.findings.harmonic_loss.readings import of_settings
 from evolm.findings.harmonic_loss.readings_words import (
     AUTHORS,
+    GUESSED,
     HEADS,
     Tables,
     chance_ev,
@@ -24,7 +25,6 @@ from evolm.findings.harmonic_loss.readings_words import (
     median_epoch,
     present,
 )
-from evolm.findings.harmonic_loss.tasks import MODULUS
 from evolm.panels import listed, percent
 from evolm.wording import number, side, with_interval
 
@@ -75,7 +75,7 @@ def stuck(tables: Tables, params: HarmonicLossParams) -> str:
         return text
     ends = [f"{percent(left[f'{part}_accuracy'].mean())} of {part} pairs" for part in ("train", "test")]
     return (
-        f"{text} **{len(left)} of {len(rows)} end below {percent(LEARNT)}**: on average they have {listed(ends)} right, where chance has {percent(1 / MODULUS)}, and {percent(left['ev2'].mean())} of "
+        f"{text} **{len(left)} of {len(rows)} end below {percent(LEARNT)}**: on average they have {listed(ends)} right, where chance has {percent(GUESSED)}, and {percent(left['ev2'].mean())} of "
         "the variance in the plane. They have generalised in part and without a gap: a perfect plane is no evidence that the task is solved. Such runs count as 0 in the claim, "
         "so that the threshold, more than the variance, sets its estimate and its interval."
     )

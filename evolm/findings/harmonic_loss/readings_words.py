@@ -19,6 +19,8 @@ HEADS = ("cross-entropy", "normalised", "squared distance", "distance", "harmoni
 AUTHORS = ", authors'"
 #: What is compared, and with what.
 PAIR = ("harmonic", "cross-entropy")
+#: Test accuracy on addition of a model that guesses.
+GUESSED = 1 / MODULUS
 #: Both kinds of settings.
 EITHER = ("authors", "addition")
 
