@@ -54,7 +54,12 @@ class Job:
         """Run one unit, measure its cost, save both. Raises `UnitFailed`, or `StoreError` from the disk."""
         try:
             with Meter(self.device) as meter:
-                tables = importlib.import_module(self.experiment).run_unit(self.params, unit, self.device)
+                module = importlib.import_module(self.experiment)
+                if "torch" in sys.modules:  # not imported for this alone, which takes seconds
+                    from evolm.bfloat16 import multiply_through_float32
+
+                    multiply_through_float32()
+                tables = module.run_unit(self.params, unit, self.device)
         except Exception as error:
             raise UnitFailed(f"unit {unit.name} of {self.finding} failed: {type(error).__name__}: {error}") from error
         Store(self.root).shards(self.finding, self.key).save(unit.name, tables, meter.costs)
