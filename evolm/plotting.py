@@ -23,6 +23,7 @@ from html import escape
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Canvas
 
 from evolm.theme import (
@@ -201,7 +202,8 @@ def _render(
         axes = list(canvas.subplots(*grid, squeeze=False).flat)
         draw(axes[0] if len(axes) == 1 else axes)
         svg = io.BytesIO()
-        canvas.savefig(svg, format="svg", metadata={"Date": None, "Creator": None})
+        # As `savefig` would, without its drawing of everything once more in advance.
+        FigureCanvasSVG(canvas).print_svg(svg, metadata={"Date": None, "Creator": None})
         if len(svg.getvalue()) <= PNG_ABOVE:
             return "image/svg+xml", svg.getvalue()
         png = io.BytesIO()
