@@ -251,7 +251,7 @@ def test_the_slider_has_every_checkpoint_and_a_small_specification(drawn_wide: N
     last = marks[-1]["args"]
     k4 = [value for value in last[0]["y"][0] if value is not None]
     assert np.round(np.array(k4)).tolist() == [1.0] * 12  # all in one expert at the end
-    assert "held-out 100 %" in json.dumps(last[1]["annotations"][0])
+    assert "right 100 %" in json.dumps(last[1]["annotations"][0])
 
 
 def test_a_row_is_the_seeds_mean_and_interval_and_nothing_without_numbers() -> None:

@@ -322,10 +322,19 @@ def test_layers_have_their_own_changes() -> None:
 # --- the lag ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("twin", "undecided"), [([0.75, 0.8, 0.7], True), ([0.1, 0.2, 0.1], False)])
+def test_an_arm_that_learns_nothing_beyond_its_twin_says_so_first(twin: list[float], undecided: bool) -> None:
+    ends = {"trained": [0.8, 0.75, 0.7], "scrambled": twin}
+    tables = record(world="text", ends=ends, arms=("trained", "scrambled"), groups=("facts", "copy", "random"))
+    text = readings_worlds.mixture(tables, PARAMS)
+    assert text.startswith("**Nothing generalises here") == undecided
+    assert text.startswith("Held-out answers that are right at the end") != undecided
+
+
 def test_the_lag_is_dated_on_half_of_the_training_samples() -> None:
     tables = record(ends={"trained": [0.7, 0.8, 0.9]})
     text = readings.lag(tables, PARAMS)
-    assert "4 classes at update 10 (median; 3 of 3 seeds), with 0.80 of held-out pairs right then and 0.80 at" in text
+    assert "4 classes at update 10 (median; 3 of 3 seeds), with 80 % of held-out pairs right then and 80 % at" in text
     assert "half of the training samples that is kept for dating" in text
     curve = tables["curve"]
     never = curve.assign(dating_accuracy=curve["dating_accuracy"].where(curve["seed"] != SEEDS[0], 0.5))

@@ -97,6 +97,29 @@ def memorised(tables: Tables, world: str, first: int = 2 * EARLY) -> pd.Series:
     return pd.Series(steps[together[ever].argmax(1)], index=wide.index[ever], dtype=float) if ever.any() else NEVER
 
 
+def known_when_memorised(tables: Tables, world: str, group: str) -> pd.DataFrame:
+    """The trained arm's `step` of memorising a group, its held-out accuracy `then` and at the `end`, a row per seed.
+
+    `step` and `then` are NaN for seeds that never memorise it.
+    """
+    dates = memorised(tables, world, first=0)
+    rows = of_world(tables, "curve", world)
+    rows = rows[(rows["arm"] == "trained") & (rows["group"] == group)].sort_values("step")
+    found = []
+    for seed, run in rows.groupby("seed"):
+        step = float(dates.get((seed, "trained", group), np.nan))
+        then = run.loc[run["step"] >= step, "test_accuracy"]  # none where the step is NaN
+        found.append(
+            {
+                "seed": seed,
+                "step": step,
+                "then": then.iloc[0] if len(then) else np.nan,
+                "end": run["test_accuracy"].iloc[-1],
+            }
+        )
+    return pd.DataFrame(found, columns=["seed", "step", "then", "end"])
+
+
 def first_date(tables: Tables, world: str) -> float:
     """The earliest step that can be a date of memorisation: the first of the evenly spaced measurements."""
     steps: list[float] = sorted(of_world(tables, "curve", world)["step"].unique())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from evolm.findings.grokking_pathways import curves
 from evolm.findings.grokking_pathways.curves import COSINE, DISTANCE, TEXT_GROUPS, Reading, Tables
@@ -54,6 +55,7 @@ def arms(tables: Tables, params: Scale) -> Figure | Fragment:
             axes.set_title(title if is_narrow(axes) else title.replace(" of pathways", "").replace(" at the end", ""))
             axes.set_xlabel(("share right", "edit distance ÷ length", "cosine")[place])
             axes.margins(x=0.12)
+            axes.xaxis.set_major_locator(MaxNLocator(3 if place else 4))
 
     said = ". ".join(
         f"{title[0].upper()}{title[1:]}: {_by_arm(values, names, not title.startswith('change'))}"

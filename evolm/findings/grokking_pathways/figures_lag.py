@@ -46,7 +46,10 @@ def lag_curves(tables: Tables, params: Scale) -> Figure | Fragment:
     start = [first.get(key, np.nan) for key in zip(rows["seed"], rows["group"], strict=True)]
     rows = rows.assign(share=rows["train_nats"].to_numpy(float) / np.array(start, float))
     dates = {group: lag_start(tables, "tables", ["trained"], [group]) for group in groups}
-    memorised = {group: _memorised(tables, group) for group in groups}
+    known = {group: curves.known_when_memorised(tables, "tables", group) for group in groups}
+    memorised = {
+        group: float(runs["step"].median()) if runs["step"].notna().any() else None for group, runs in known.items()
+    }
 
     def draw(panels: Any) -> None:
         in_columns(each(panels), 2)
@@ -58,7 +61,7 @@ def lag_curves(tables: Tables, params: Scale) -> Figure | Fragment:
             axes.set_xlabel("step" if is_narrow(axes) or place >= len(groups) - 2 else "")
         below(panels, 2)
 
-    said = "; ".join(_lag_of(rows[rows["group"] == group], group, memorised[group]) for group in groups)
+    said = "; ".join(_lag_of(known[group], group) for group in groups)
     return figure(
         draw,
         name="grokking-pathways-lag",
@@ -69,18 +72,10 @@ def lag_curves(tables: Tables, params: Scale) -> Figure | Fragment:
         f"group. {said}.",
         caption="Accuracy on training pairs (thin, dark), on held-out pairs (thick) and training loss (as a share of the "
         f"loss at step 0). Line: the step at which a group is memorised ({percent(MEMORISED)} of its dating half right, twice in a "
-        "row; geometric mean over seeds). Shaded: from when on changes are read, the first evenly spaced measurement after it. Chance is one of "
+        "row; median over seeds). Shaded: from when on changes are read, the first evenly spaced measurement after it. Chance is one of "
         f"{params.symbols} symbols; the twin's labels are as common as the group's, but follow no rule. {said}. "
         f"{seeds_of(rows['seed'].nunique())}",
     )
-
-
-def _memorised(tables: Tables, group: str) -> float | None:
-    """Geometric mean over seeds of the step at which the trained arm has a group in memory; None if never."""
-    dates = curves.memorised(tables, "tables", first=0)
-    names = dates.index.to_frame()
-    own = dates[(names["arm"] == "trained") & (names["group"] == group) & (dates > 0)].to_numpy(float)
-    return float(np.exp(np.log(own).mean())) if len(own) else None
 
 
 def _one_group(
@@ -103,13 +98,15 @@ def _one_group(
     axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
 
 
-def _lag_of(rows: pd.DataFrame, group: str, date: float | None) -> str:
+def _lag_of(runs: pd.DataFrame, group: str) -> str:
     """Held-out accuracy when memorised and at the end, in words."""
-    by = rows.groupby("step")["test_accuracy"].mean()
-    if date is None:
-        return f"{group_name(group)}: never memorised, {percent(by.iloc[-1])} of held-out pairs right at the end"
-    then = by[by.index >= date].iloc[0]
-    return f"{group_name(group)}: memorised at step {date:.0f} with {percent(then)} of held-out pairs right, {percent(by.iloc[-1])} at the end"
+    known = runs.dropna()
+    if known.empty:
+        return f"{group_name(group)}: never memorised, {percent(runs['end'].mean())} of held-out pairs right at the end"
+    return (
+        f"{group_name(group)}: memorised at step {known['step'].median():.0f} with {percent(known['then'].mean())} of held-out pairs right, "
+        f"{percent(known['end'].mean())} at the end"
+    )
 
 
 def memorised_generalised(tables: Tables, params: Scale) -> Figure | Fragment:

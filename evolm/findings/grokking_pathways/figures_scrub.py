@@ -17,7 +17,7 @@ from evolm.plotting import Figure, colour, interactive
 
 #: Share of an expert's height over which its samples are spread; empty layers between two groups.
 SPREAD, APART = 0.6, 0.7
-READ: dict[str, Reading | str] = {"held-out": "test_accuracy", "distance": DISTANCE, "cosine": COSINE}
+READ: dict[str, Reading | str] = {"right": "test_accuracy", "distance": DISTANCE, "cosine": COSINE}
 
 
 def scrub(tables: Tables, params: Scale) -> Figure | Fragment:
@@ -138,7 +138,7 @@ def _words(found: dict[tuple[str, str, int], float], group: str, step: int) -> l
     read = {name: found[name, group, step] for name in READ if (name, group, step) in found}
     return [
         group_name(group),
-        *(f"{name} {percent(v) if name == 'held-out' else plain(v)}" for name, v in read.items()),
+        *(f"{name} {percent(v) if name == 'right' else plain(v)}" for name, v in read.items()),
     ]
 
 

@@ -71,25 +71,15 @@ def answer(tables: Tables, params: GrokkingPathwaysParams) -> str:
 
 def lag(tables: Tables, params: GrokkingPathwaysParams) -> str:
     """When each group of the trained arm is memorised, and what is known of its held-out pairs then and at the end."""
-    dates = curves.memorised(tables, WORLD, first=0)
-    rows = curves.of_world(tables, "curve", WORLD)
-    rows = rows[rows["arm"] == "trained"]
     parts = []
     for group in [*curves.learnable(tables, WORLD), RANDOM]:
-        runs = curves.by_run(
-            rows.loc[rows["group"] == group, ["seed", "group", "step", "test_accuracy"]].rename(
-                columns={"test_accuracy": "value"}
-            )
-        )
-        starts = {key: dates.get((key[0], "trained", group)) for key in runs}
-        known = {key: start for key, start in starts.items() if start is not None}
-        if not known:
+        runs = curves.known_when_memorised(tables, WORLD, group)
+        known = runs.dropna()
+        if known.empty:
             continue
-        then = pd.Series([float(runs[key][1][runs[key][0] >= start][0]) for key, start in known.items()])
-        last = pd.Series([float(runs[key][1][-1]) for key in known])
         parts.append(
-            f"{group_words(group)} at update {number(pd.Series(known).median(), 0)} (median; {len(known)} of {len(runs)} "
-            f"seeds), with {number(then.mean())} of held-out pairs right then and {number(last.mean())} at the end"
+            f"{group_words(group)} at update {number(known['step'].median(), 0)} (median; {len(known)} of {len(runs)} seeds), "
+            f"with {percent(known['then'].mean())} of held-out pairs right then and {percent(known['end'].mean())} at the end"
         )
     if not parts:
         return ""
