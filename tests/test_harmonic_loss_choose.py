@@ -92,7 +92,7 @@ def test_report_seeds_are_refused_before_anything_is_trained(
     monkeypatch.setattr(choose, "ADDITION_SEEDS", seeds)
     for module in (choose.algorithmic, choose.vision):
         monkeypatch.setattr(module, "trained", lambda *args, **kwargs: pytest.fail("trained on report seeds"))
-    for attempt in (lambda: choose.addition_trials(0.5), lambda: choose.image_trials("linear")):
+    for attempt in (lambda: choose.addition_trials(0.5, seeds[-1]), lambda: choose.image_trials("linear")):
         with pytest.raises(ValueError, match=f"seed {seeds[-1]} is a report seed; .* below {FIRST_REPORT_SEED}"):
             attempt()
 
@@ -102,8 +102,9 @@ def test_the_seeds_of_the_search_are_no_report_seeds() -> None:
 
 
 def test_every_head_has_as_many_trials_as_any_other() -> None:
-    assert {len(variants) for variants in choose.HEADS.values()} == {3}
+    assert {len(variants) for variants in choose.HEADS.values()} == {4}
     assert {len(variants) for variants in choose.image_heads().values()} == {3}
+    assert {len(variants) * len(choose.text_rates(name)) for name, variants in choose.TEXT_HEADS.items()} == {6}
     assert set(choose.HEADS) == set(arms.CHOSEN)
     for heads in (choose.HEADS, choose.image_heads(), choose.TEXT_HEADS, choose.LINEAR_HEADS):
         for variants in heads.values():
@@ -182,12 +183,21 @@ def test_a_job_of_the_search_runs_on_one_thread_and_without_denormals() -> None:
 # --- what is kept ----------------------------------------------------------------------------------------------
 
 
-def grids() -> dict[str, tuple[dict[str, list[Head]], tuple[float, ...], tuple[float, ...], tuple[int, ...]]]:
+Rates = tuple[float, ...]
+
+
+def grids() -> dict[str, tuple[dict[str, list[Head]], Rates | dict[str, Rates], Rates, tuple[int, ...]]]:
+    """Heads, rates (of all heads, or by head), decays and seeds of each search."""
     return {
         "addition": (choose.HEADS, choose.RATES, choose.DECAYS, choose.ADDITION_SEEDS),
         "linear": (choose.LINEAR_HEADS, choose.IMAGE_RATES, (0.0,), choose.SEEDS),
         "network": (choose.image_heads(), choose.IMAGE_RATES, (0.0,), choose.SEEDS),
-        "text": (choose.TEXT_HEADS, choose.TEXT_RATES, (0.1,), choose.SEEDS[:1]),
+        "text": (
+            choose.TEXT_HEADS,
+            {name: choose.text_rates(name) for name in choose.TEXT_HEADS},
+            (0.1,),
+            choose.SEEDS[:1],
+        ),
     }
 
 
@@ -209,7 +219,9 @@ def test_the_kept_file_holds_every_trial_of_the_search_and_no_other(experiment: 
     expected = {
         (name, head.knob, rate, decay, share, seed)
         for name, variants in heads.items()
-        for head, rate, decay, share, seed in itertools.product(variants, rates, decays, shares, seeds)
+        for head, rate, decay, share, seed in itertools.product(
+            variants, rates[name] if isinstance(rates, dict) else rates, decays, shares, seeds
+        )
     }
     columns = rows[["head", "knob", "lr", "decay", "share", "seed"]].astype(object)
     found = [tuple(None if pd.isna(value) else value for value in row) for row in columns.itertuples(index=False)]

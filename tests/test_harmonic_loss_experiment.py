@@ -25,7 +25,7 @@ from evolm.verdict import judge
 
 Tables = dict[str, pd.DataFrame]
 PRESETS = list(FINDING.presets)
-MAP = {"map_exponents": (1.0,), "map_distances": ("cosine",), "map_shares": (0.5,)}
+MAP = {"map_exponents": (1.0,), "map_distances": ("cosine",), "map_shares": (0.5, 0.8)}
 TINY: dict[str, Any] = {
     "seeds": 5, "first_seed": 1003, "epochs": 8, "share": 0.2, "shares": (0.1,), "long_epochs": 20,
     "authors_shares": (), "splits": ("leaky",), "tasks": ("permutations",), "images": ("digits",), "image_epochs": 4,
@@ -61,6 +61,7 @@ def expected_programs(params: HarmonicLossParams) -> list[tuple[Any, ...]]:
     found += [("authors", share) for share in (params.share, *params.authors_shares)]
     found += [("split", split) for split in params.splits] + [("task", task) for task in params.tasks]
     found += [("map", distance, share) for distance in params.map_distances for share in params.map_shares]
+    found += [("beside", share) for share in params.map_shares if share not in (params.share, *params.shares)]
     return found + [("images", name, kind) for name in params.images for kind in ("linear", "network")]
 
 
@@ -119,7 +120,7 @@ def test_slow_programs_and_images_have_fewer_seeds() -> None:
         seeds.setdefault(unit.arguments["group"], set()).update(unit.arguments["seeds"])
     assert {group for group, own in seeds.items() if own == set(range(1100, 1109))} == set(experiment.SLOW)
     assert seeds["images"] == {1100, 1101, 1102}
-    assert seeds["addition"] == seeds["data"] == set(range(1100, 1120))
+    assert seeds["addition"] == seeds["data"] == seeds["undecayed"] == set(range(1100, 1120))
 
 
 def test_key_data_name_what_a_run_reads() -> None:
@@ -154,7 +155,7 @@ def test_a_larger_set_of_images_takes_fewer_passes_but_some(count: int) -> None:
 # --- arms ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("group", ["addition", "undecayed", "authors", "data", "split", "task", "map"])
+@pytest.mark.parametrize("group", ["addition", "undecayed", "authors", "data", "split", "task", "map", "beside"])
 def test_arms_of_a_program_are_all_there_with_equal_heads_side_by_side(group: str) -> None:
     """One batched product for each kind of head: heads that differ in numbers alone are neighbours."""
     program = {"group": group, "distance": "manhattan"}
@@ -163,7 +164,8 @@ def test_arms_of_a_program_are_all_there_with_equal_heads_side_by_side(group: st
     assert sum(one != other for one, other in pairwise(kinds)) + 1 == len(set(kinds))
     base = {"undecayed": ", no decay", "authors": ", authors'", "split": ", authors'"}.get(group, "")
     if group != "map":
-        heads = ("cross-entropy", "normalised", "squared distance", "distance", "harmonic")
+        heads = {"cross-entropy", "normalised", "squared distance", "distance", "harmonic"}
+        heads -= {"harmonic"} if group == "beside" else set()  # the map itself has it
         assert {f"{head}{base}" for head in heads} <= set(found)
 
 

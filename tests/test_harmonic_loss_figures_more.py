@@ -10,6 +10,8 @@ import pytest
 
 import evolm.finding
 from evolm.findings.harmonic_loss import (
+    arms,
+    figure_style,
     figures_data,
     figures_distances,
     figures_images,
@@ -178,9 +180,9 @@ def test_heads_as_chosen_stand_below_the_exponents_at_the_shares_of_the_map() ->
     rows.loc[(rows["arm"] == "distance") & (rows["share"] == 0.6), "test_accuracy"] = 0.7
     found, others = map_cells.mapped({"models": rows}), map_cells.beside({"models": rows})
     plan = figures_map.layout(found, others, PARAMS)
-    assert (plan.exponents, plan.others, plan.shares) == ([16.0, 2.0], ["distance", "cross-entropy"], [0.4, 0.6])
+    assert (plan.exponents, plan.others, plan.shares) == ([16.0, 2.0], list(arms.BESIDE), [0.4, 0.6])
     grid = figures_map._grid(found[found["distance"] == "manhattan"], others, "accuracy", plan)
-    np.testing.assert_allclose(grid, [[0.96, 0.2], [0.9, 0.2], [0.5, 0.7], [0.5, 0.5]])
+    np.testing.assert_allclose(grid, [[0.96, 0.2], [0.9, 0.2], [0.5, 0.7], *([0.5, 0.5] for _ in arms.BESIDE[1:])])
 
 
 def test_distances_name_the_best_beside_cross_entropy() -> None:
@@ -188,6 +190,22 @@ def test_distances_name_the_best_beside_cross_entropy() -> None:
     assert isinstance(found, Figure)
     assert "Highest accuracy: cosine, 0.987 (cross-entropy 0.900)" in found.alt
     assert "Most variance in two dimensions: cosine, 0.65 (cross-entropy 0.50)" in found.alt
+
+
+def test_a_caption_counts_the_seeds_of_each_panel() -> None:
+    few, many = pd.DataFrame({"seed": [1, 1, 2]}), pd.DataFrame({"seed": range(7)})
+    assert figure_style.seeds_in(few, few) == "Means over 2 seeds; bands and whiskers: their range."
+    assert figure_style.seeds_in(few, many).startswith("Means over 2 and 7 seeds, panel by panel;")
+    assert figure_style.seeds_in(few.iloc[:1]) == "One seed."
+
+
+def test_shares_too_close_for_their_names_have_every_other_one() -> None:
+    from matplotlib.figure import Figure as Canvas
+
+    axes = Canvas().subplots()
+    figures_data._share_axis(axes, [0.8, 0.35, 0.4, 0.45])
+    assert list(axes.get_xticks()) == [0.35, 0.4, 0.45, 0.8]
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["35 %", "", "45 %", "80 %"]
 
 
 def test_every_distance_that_is_trained_has_its_operations() -> None:

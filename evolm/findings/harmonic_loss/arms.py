@@ -16,7 +16,7 @@ from evolm.findings.harmonic_loss.replicas import Arm, Head
 #: What the search chose on addition.
 CHOSEN: dict[str, Arm] = {
     "cross-entropy": Arm(Head("dot", 0.0625), lr=0.064, decay=0.1),
-    "normalised": Arm(Head("normalised", 2.5), lr=0.064, decay=0.03),
+    "normalised": Arm(Head("normalised", 1.25), lr=0.064, decay=0.03),
     "squared distance": Arm(Head("softmax", 0.02), lr=0.064, decay=0.1),
     "distance": Arm(Head("softmax", 1.0, power=1), lr=0.064, decay=0.1),
     "harmonic": Arm(Head("harmonic", 4.0), lr=0.016, decay=0.1),
@@ -41,6 +41,8 @@ UNDECAYED: dict[str, Arm] = {f"{name}, no decay": Arm(head, RATE) for name, head
 #: Exponents at which harmonic loss is tried besides, all else as chosen; the paper recommends the root of the width.
 EXPONENTS = (1.0, 2.0, 4.0, 8.0, 16.0)
 RECOMMENDED = math.sqrt(WIDTH)
+#: Heads that stand beside the map of exponents, as chosen.
+BESIDE = ("distance", "squared distance", "normalised", "cross-entropy")
 UNTIED = ("cross-entropy", "harmonic")
 
 
@@ -109,9 +111,9 @@ def linear_arms(pixels: int) -> dict[str, Arm]:
     }
 
 
-#: Of the language model; set by hand, until its search is run.
+#: What the search chose for the language model.
 TEXT: dict[str, Arm] = {
-    "cross-entropy": Arm(Head("dot"), lr=4e-3, decay=0.1),
-    "harmonic": Arm(Head("harmonic", 11.3), lr=4e-3, decay=0.1),
-    "cosine": Arm(Head("harmonic", 8.0, "cosine"), lr=4e-3, decay=0.1),
+    "cross-entropy": Arm(Head("dot"), lr=2.8e-3, decay=0.1),
+    "harmonic": Arm(Head("harmonic", 45.0), lr=4e-3, decay=0.1),
+    "cosine": Arm(Head("harmonic", 16.0, "cosine"), lr=4e-3, decay=0.1),
 }

@@ -3,7 +3,7 @@
 Tables. `models`: a row per task, split, share, arm and seed, with times, accuracies, geometry, norms (`algorithmic`);
 `curves`, `vectors`: histories and planes of the main program. `vision`, `vision_curves`, `centres`, `hull`: images
 (`vision`). `text`, `text_training`: the language model (`text`). `group` says which program a row of `models` is from:
-addition, undecayed, data, authors, split, task or map.
+addition, undecayed, data, authors, split, task, map, or beside (other heads at the map's shares).
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 Tables = dict[str, pd.DataFrame]
 #: Programs whose chosen rates fall to zero; the authors' rate stays, as in their code, and slopes need one that does.
-FALLING = ("addition", "data", "task", "map")
+FALLING = ("addition", "data", "task", "map", "beside")
 #: Programs of at most `slow_seeds` seeds; images have `image_seeds`.
-SLOW = ("authors", "undecayed", "split", "task", "map")
+SLOW = ("authors", "split", "task", "map", "beside")
 #: Seeds of one program: enough to fill it, few enough that a run has units for two processes.
 TOGETHER = 8
 PICTURES = 2
@@ -74,6 +74,8 @@ def programs(params: HarmonicLossParams) -> list[dict[str, Any]]:
         for distance in params.map_distances
         for share in params.map_shares
     ]
+    trained = (params.share, *params.shares)
+    found += [{"group": "beside", "share": share} for share in params.map_shares if share not in trained]
     return found + [
         {"group": "images", "images": name, "backbone": backbone}
         for name in params.images
@@ -91,6 +93,8 @@ def arms_of(params: HarmonicLossParams, program: dict[str, Any]) -> dict[str, Ar
             found = arms.UNDECAYED
         case "map":
             found = arms.exponent_arms(params.map_exponents, program["distance"])
+        case "beside":
+            found = {name: arms.CHOSEN[name] for name in arms.BESIDE}
         case "authors" | "split":
             found = arms.AUTHORS
         case _:

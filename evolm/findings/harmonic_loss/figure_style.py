@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.ticker import NullLocator
 
 from evolm.findings.harmonic_loss.readings_words import AUTHORS
-from evolm.panels import DASHDOT, DASHED, DOTTED, Look, banded_line, seeds_of
+from evolm.panels import DASHDOT, DASHED, DOTTED, Look, banded_line, listed, seeds_of
 
 #: The same in every figure: hue, marker, line, label, short.
 STYLE = {
@@ -53,8 +53,13 @@ def line(axes: Any, rows: pd.DataFrame, column: str, shown: Look, **more: Any) -
 
 
 def seeds_in(*parts: pd.DataFrame) -> str:
-    """The sentence of a caption on lines and bands, by the seeds that there are."""
-    return seeds_of(max(rows["seed"].nunique() for rows in parts))
+    """The sentence of a caption on lines and bands, by the seeds that each part has."""
+    counts = [int(rows["seed"].nunique()) for rows in parts]
+    if len(set(counts)) == 1:
+        return seeds_of(counts[0])
+    return (
+        f"Means over {listed([str(count) for count in counts])} seeds, panel by panel; bands and whiskers: their range."
+    )
 
 
 def in_words(values: Sequence[float], digits: int = 2) -> str:

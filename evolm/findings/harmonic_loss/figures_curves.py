@@ -107,7 +107,7 @@ def survival(tables: Tables, params: Scale) -> Figure | Fragment:
         below(panels, 2)
 
     said = ". ".join(f"{title.capitalize()}: {_times(rows)}" for title, rows in shown.items())
-    seeds = max(rows["seed"].nunique() for rows in shown.values())
+    seeds = listed([f"{rows['seed'].nunique()} ({title})" for title, rows in shown.items()])
     return figure(
         draw,
         name="harmonic-loss-survival",
@@ -118,7 +118,7 @@ def survival(tables: Tables, params: Scale) -> Figure | Fragment:
         f"logarithmic axis. {said}.",
         caption=f"Share of runs in which fewer than {percent(LEARNT)} of the test pairs have been right so far, against the "
         "epoch (Kaplan-Meier estimate). A run that never gets there is censored at its last epoch (cross). "
-        f"{said}. {seeds} {'seed' if seeds == 1 else 'seeds'}.",
+        f"{said}. Seeds: {seeds}.",
     )
 
 

@@ -20,6 +20,8 @@ from evolm.plotting import Figure, colour, figure
 if TYPE_CHECKING:
     from evolm.findings.harmonic_loss.parameters import HarmonicLossParams
 
+#: Shares that lie no further apart have one name between them.
+ROOM = 0.06
 ORDER = ("addition", "lattice", "equivalence", "tree", "permutations")
 
 
@@ -95,7 +97,11 @@ def _times(axes: Any, rows: pd.DataFrame, last: int) -> None:
 
 
 def _share_axis(axes: Any, shares: list[float]) -> None:
-    axes.set_xticks(sorted(set(shares)), [percent(share) for share in sorted(set(shares))])
+    names, last = [], -1.0
+    for share in sorted(set(shares)):  # a name needs room
+        names.append(percent(share) if share - last > ROOM else "")
+        last = share if names[-1] else last
+    axes.set_xticks(sorted(set(shares)), names)
     axes.set_xlim(min(shares) - 0.04, max(shares) + 0.04)
 
 

@@ -40,8 +40,10 @@ def exponents(tables: Tables, params: Scale) -> Figure | Fragment:
                 part = _fair(levels[levels["head"] == head], column)
                 look = STYLE[head]
                 if len(part):
-                    label = f"{look.short}, mean"
-                    axes.axhline(part[column].mean(), color=colour(look.shade), ls=look.line, lw=1.6, label=label)
+                    label = f"{look.short}, as chosen"
+                    axes.axhline(
+                        part[column].agg(_middle(column)), color=colour(look.shade), ls=look.line, lw=1.6, label=label
+                    )
             _points(axes, _fair(rows, column), column)
             axes.set_xscale("log", base=2)
             plain_ticks(axes.xaxis, sorted(rows["n"].unique()))
@@ -59,13 +61,13 @@ def exponents(tables: Tables, params: Scale) -> Figure | Fragment:
         panels=len(OVER_EXPONENTS),
         size=(7.8, 4.2),
         narrow_height=9.6,
-        alt=f"Three panels against the exponent of harmonic loss on a logarithmic axis. Mean epochs until {percent(LEARNT)} of "
+        alt=f"Three panels against the exponent of harmonic loss on a logarithmic axis. Median epochs until {percent(LEARNT)} of "
         f"test pairs are right: {said}.",
         caption=f"Harmonic loss on addition at each exponent n, all else as chosen at n = {CHOSEN['harmonic'].head.knob:g}: epochs until "
         f"{percent(LEARNT)} of test pairs are right (open: not reached, at the last epoch), delay (doublings of training in "
         "which train pairs are known and test pairs are not), and the variance explained in two dimensions (EV, share of 1), "
-        f"of the runs only that learnt. Mean epochs: {said}. Horizontal lines: means of the other heads as chosen. "
-        f"{'One seed.' if seeds == 1 else f'Points: {seeds} seeds; line: their mean.'}",
+        f"of the runs only that learnt. Median epochs: {said}. Horizontal lines: the other heads as chosen. "
+        f"{'One seed.' if seeds == 1 else f'Points: {seeds} seeds; lines: the median of epochs, else the mean.'}",
     )
 
 
@@ -85,21 +87,26 @@ def _fair(rows: pd.DataFrame, column: str) -> pd.DataFrame:
     return rows[rows["test_accuracy"] >= LEARNT] if column == "ev2" else rows
 
 
+def _middle(column: str) -> str:
+    """Epochs are censored, so that they have a median and no mean."""
+    return "median" if column == "generalised_epoch" else "mean"
+
+
 def _points(axes: Any, rows: pd.DataFrame, column: str) -> None:
-    """Seeds as small points, open where censored, and their mean as a line."""
+    """Seeds as small points, open where censored, and their middle as a line."""
     look = STYLE["harmonic"]
     hue = colour(look.shade)
-    mean = rows.groupby("n")[column].mean()
-    axes.plot(mean.index, mean, color=hue, marker=look.marker, label="harmonic", zorder=4)
+    middle = rows.groupby("n")[column].agg(_middle(column))
+    axes.plot(middle.index, middle, color=hue, marker=look.marker, label="harmonic", zorder=4)
     late = ~rows["generalised_seen"].astype(bool) & (column == "generalised_epoch")
     for part, face in ((rows[~late], hue), (rows[late], colour("background"))):
         axes.plot(part["n"], part[column], "o", ms=4, color=hue, mfc=face, alpha=0.6, zorder=3)
 
 
 def _said(rows: pd.DataFrame, levels: pd.DataFrame) -> str:
-    """Mean epochs by exponent and of the other heads, and how many runs were not there, in words."""
-    parts = [f"{mean:.0f} at n = {n:g}" for n, mean in rows.groupby("n")["generalised_epoch"].mean().items()]
-    other = levels.groupby("head")["generalised_epoch"].mean()
+    """Median epochs by exponent and of the other heads, and how many runs were not there, in words."""
+    parts = [f"{middle:.0f} at n = {n:g}" for n, middle in rows.groupby("n")["generalised_epoch"].median().items()]
+    other = levels.groupby("head")["generalised_epoch"].median()
     parts += [f"{other[head]:.0f} under {STYLE[head].short}" for head in heads_in(levels)]
     never = int((~rows["generalised_seen"].astype(bool)).sum())
     return f"{listed(parts)}; {never} of {len(rows)} harmonic runs never get there"

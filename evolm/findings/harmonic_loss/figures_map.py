@@ -11,9 +11,10 @@ from matplotlib.colors import LinearSegmentedColormap
 from numpy.typing import NDArray
 
 from evolm.findings.harmonic_loss.algorithmic import LEARNT, WIDTH
+from evolm.findings.harmonic_loss.arms import BESIDE
 from evolm.findings.harmonic_loss.experiment import Tables
 from evolm.findings.harmonic_loss.figure_style import STYLE
-from evolm.findings.harmonic_loss.map_cells import BESIDE, beside, mapped
+from evolm.findings.harmonic_loss.map_cells import beside, mapped
 from evolm.fragments import Fragment
 from evolm.panels import each, in_columns, is_narrow, listed, percent, sentence
 from evolm.plotting import Figure, colour, figure

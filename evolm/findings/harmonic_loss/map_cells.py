@@ -8,11 +8,10 @@ import numpy as np
 import pandas as pd
 
 from evolm.findings.harmonic_loss.algorithmic import LEARNT
+from evolm.findings.harmonic_loss.arms import BESIDE
 from evolm.findings.harmonic_loss.estimands import Tables
 
 SWEPT = re.compile(r"harmonic, n = ([\d.e+-]+)(?:, (.+))?")
-#: Heads that stand beside the exponents, as chosen.
-BESIDE = ("distance", "cross-entropy")
 
 
 def cells(rows: pd.DataFrame, by: list[str]) -> pd.DataFrame:
@@ -51,5 +50,5 @@ def mapped(tables: Tables) -> pd.DataFrame:
 def beside(tables: Tables) -> pd.DataFrame:
     """`cells` of `BESIDE` as chosen, by head and share, from addition at every share that was run."""
     rows = tables.get("models", pd.DataFrame(columns=["group", "arm"]))
-    rows = rows[rows["group"].isin(["addition", "data"]) & rows["arm"].isin(BESIDE)]
+    rows = rows[rows["group"].isin(["addition", "data", "beside"]) & rows["arm"].isin(BESIDE)]
     return cells(rows, ["arm", "share"]) if len(rows) else pd.DataFrame(columns=["arm", "share"])

@@ -58,9 +58,20 @@ def answer(tables: Tables, params: HarmonicLossParams) -> str:
         for rows in found.values()
     )
     return (
-        f"**At the authors' rate and decay** the median epoch at which {percent(LEARNT)} of the test pairs are right is: {authors}. **When every head "
+        f"{_short(found)}**At the authors' rate, decay and start** ({params.long_epochs} of their 7000 epochs, on a split that leaks nothing) the median epoch at which {percent(LEARNT)} of the test pairs are right is: {authors}. **When every head "
         f"gets the rate, decay and knob that one search chose for it**, it is: {chosen}. {tuning(tables, params)}{_late_fits(found['as chosen'], params)}"
     )
+
+
+def _short(found: dict[str, pd.DataFrame]) -> str:
+    """Who generalises sooner at either settings, and whether there is a delay to shorten, in plain words."""
+    ahead = {"above": "harmonic loss generalises sooner than cross-entropy", "below": "cross-entropy generalises sooner than harmonic loss",
+             "alike": "neither is ahead for certain"}  # fmt: skip
+    sides = {words: side(less(rows, *PAIR, "learnt")) for words, rows in found.items()}
+    if not all(sides.values()):
+        return ""
+    authors, chosen = (ahead[sides[words]] for words in ("at the authors' settings", "as chosen"))
+    return f"Tuned alike, {chosen}; at the authors' settings {authors}.{_room(found)}\n\n"
 
 
 def _late_fits(rows: pd.DataFrame, params: HarmonicLossParams) -> str:
@@ -202,7 +213,7 @@ def _room(found: dict[str, pd.DataFrame]) -> str:
     all_short = all(mean(rows, head, "delay") < 2 * smallest for head in HEADS if present(rows, head))
     text = (
         f" As chosen {'no head has' if all_short else 'cross-entropy has not'} much delay to shorten (cross-entropy's is {number(mean(rows, 'cross-entropy', 'delay'))} doublings, and {number(smallest)} is "
-        "the smallest effect that counts), so this verdict says little about grokking"
+        "the smallest effect that counts), so the verdict on delay says little about grokking"
     )
     authors = found.get("at the authors' settings", pd.DataFrame(columns=["arm"]))
     grokking = present(authors, "cross-entropy") and mean(authors, "cross-entropy", "delay") >= 2 * smallest

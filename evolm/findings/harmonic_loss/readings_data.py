@@ -9,8 +9,9 @@ import pandas as pd
 
 from evolm.findings.harmonic_loss import estimands
 from evolm.findings.harmonic_loss.algorithmic import LEARNT
+from evolm.findings.harmonic_loss.arms import BESIDE
 from evolm.findings.harmonic_loss.experiment import epochs_of
-from evolm.findings.harmonic_loss.map_cells import BESIDE, beside, mapped
+from evolm.findings.harmonic_loss.map_cells import beside, mapped
 from evolm.findings.harmonic_loss.readings_words import (
     AUTHORS,
     HEADS,

@@ -182,6 +182,16 @@ def _small(rows: pd.DataFrame) -> str:
     )
 
 
+def _over_harmonic(slopes: pd.DataFrame) -> str:
+    """By how much the slopes exceed harmonic loss's that the claim holds against it."""
+    others = [head for head in ("cross-entropy", "normalised") if present(slopes, f"{head}, no decay")]
+    if not others or not present(slopes, "harmonic, no decay"):
+        return ""
+    gaps = {head: less(slopes, f"{head}, no decay", "harmonic, no decay", "slope") for head in others}
+    parts = [f"{with_interval(gap, 3)} under {head}" for head, gap in gaps.items()]
+    return f" Paired by seed, the slope exceeds harmonic loss's by {listed(parts)}; what the normalised head does as well is no matter of distances."
+
+
 def norms(tables: Tables, params: HarmonicLossParams) -> str:
     """Late slopes without decay, and whether the fit was over by then."""
     rows = estimands.models(tables, "undecayed")
@@ -206,5 +216,5 @@ def norms(tables: Tables, params: HarmonicLossParams) -> str:
     return (
         f"Slopes of log norm against log epoch over the last {percent(1 - LATE)} of the run: {listed(parts)}. By their start {percent(float(fitted))} of "
         f"the runs had fitted {percent(LEARNT)} of the training pairs. A slope of 0 is a norm that stands still, but a norm that grows as the logarithm of time has a slope that falls to 0, too, so a "
-        f"slope of 0 is no proof of rest.{control}{diverged}{_small(slopes)}"
+        f"slope of 0 is no proof of rest.{control}{_over_harmonic(slopes)}{diverged}{_small(slopes)}"
     )
