@@ -216,16 +216,28 @@ AHEAD, BEHIND, LEVEL = [0.70, 0.71, 0.72], [0.30, 0.31, 0.32], [0.2, 0.5, 0.8]
 
 
 @pytest.mark.parametrize(
-    ("learnt", "said"),
+    ("learnt", "epochs", "said"),
     [
-        (AHEAD, "Tuned alike, harmonic loss generalises sooner than cross-entropy; at the authors' settings neither"),
-        (BEHIND, "Tuned alike, cross-entropy generalises sooner than harmonic loss; at the authors' settings neither"),
-        (LEVEL, "Tuned alike, neither is ahead for certain; at the authors' settings neither is ahead for certain."),
+        (AHEAD, [8, 7, 8], "harmonic loss generalises sooner; the fastest head of all is harmonic."),
+        (BEHIND, [118, 119, 121], "cross-entropy generalises sooner; the"),
+        (LEVEL, [7, 30, 110], "neither generalises sooner for certain; the"),
+        (
+            BEHIND,
+            [8, 7, 8],
+            "harmonic loss has 95 % of the test pairs right sooner, and by mean accuracy over training cross-",
+        ),
+        (
+            LEVEL,
+            [8, 7, 8],
+            "harmonic loss has 95 % of the test pairs right sooner, and by mean accuracy over training neither",
+        ),
     ],
 )
-def test_the_answer_opens_with_who_generalises_sooner(learnt: list[float], said: str) -> None:
-    planted = {("addition", "harmonic"): {"learnt": learnt}, ("authors", "harmonic, authors'"): {"learnt": LEVEL}}
-    assert readings.answer(one(planted), PARAMS).startswith(said)
+def test_the_answer_opens_with_who_generalises_sooner(learnt: list[float], epochs: list[int], said: str) -> None:
+    planted = {("addition", "harmonic"): {"learnt": learnt, "generalised_epoch": epochs}}
+    text = readings.answer(one(planted), PARAMS)
+    assert text.startswith(f"Of harmonic loss and cross-entropy, tuned alike, {said}")
+    assert "At the authors' settings neither generalises sooner for certain." in text
 
 
 @pytest.mark.parametrize(
