@@ -69,14 +69,24 @@ def in_columns(panels: list[Any], columns: int) -> None:
 
 
 def banded_line(
-    axes: Any, by_seed: pd.DataFrame, shown: Look, *, alpha: float = 0.13, marks: int = 6, **more: Any
+    axes: Any,
+    by_seed: pd.DataFrame,
+    shown: Look,
+    *,
+    alpha: float = 0.13,
+    marks: int = 6,
+    halves: bool = False,
+    **more: Any,
 ) -> None:
-    """Mean over columns (seeds) against the index, and their range as a band. Nothing where there are no rows."""
+    """Mean over columns (seeds) against the index, and as a band their range, or their middle half with `halves`.
+
+    Nothing where there are no rows.
+    """
     if by_seed.empty:
         return
     mean = by_seed.mean(axis=1)
     if by_seed.shape[1] > 1:
-        low, high = by_seed.min(axis=1), by_seed.max(axis=1)
+        low, high = by_seed.quantile([0.25, 0.75] if halves else [0.0, 1.0], axis=1).to_numpy()
         axes.fill_between(mean.index, low, high, color=colour(shown.shade), alpha=alpha, lw=0, zorder=2)
     style = {"color": colour(shown.shade), "ls": shown.line, "lw": 2.0, "label": shown.label, "zorder": 3}
     points = {"marker": shown.marker, "ms": 4.5, "markevery": max(1, len(mean) // marks)}

@@ -194,7 +194,7 @@ def test_distances_name_the_best_beside_cross_entropy() -> None:
 
 def test_a_caption_counts_the_seeds_of_each_panel() -> None:
     few, many = pd.DataFrame({"seed": [1, 1, 2]}), pd.DataFrame({"seed": range(7)})
-    assert figure_style.seeds_in(few, few) == "Means over 2 seeds; bands and whiskers: their range."
+    assert figure_style.seeds_in(few, few) == "Means over 2 seeds; bands: their middle half."
     assert figure_style.seeds_in(few, many).startswith("Means over 2 and 7 seeds, panel by panel;")
     assert figure_style.seeds_in(few.iloc[:1]) == "One seed."
 

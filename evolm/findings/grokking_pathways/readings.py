@@ -64,7 +64,8 @@ def answer(tables: Tables, params: GrokkingPathwaysParams) -> str:
     if {"metric", "step"} <= set(raw):
         said.append(
             f"**Held-out accuracy** has r = {with_interval(raw['step'])} with the step itself, and "
-            f"{with_interval(raw['metric'])} with consistency."
+            f"{with_interval(raw['metric'])} with consistency. Whether the metrics *tell* it is judged by what they add to the "
+            "step and the training loss on a seed that was not fitted: to rise with it is not enough, since the step does."
         )
     return " ".join(said)
 

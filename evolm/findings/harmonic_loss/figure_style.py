@@ -48,18 +48,17 @@ def heads_in(rows: pd.DataFrame) -> list[str]:
 
 
 def line(axes: Any, rows: pd.DataFrame, column: str, shown: Look, **more: Any) -> None:
-    """Mean over seeds of a column against `epoch`, and their range as a band. Nothing where there are no rows."""
-    banded_line(axes, rows.pivot_table(index="epoch", columns="seed", values=column), shown, **more)
+    """Mean over seeds of a column against `epoch`, and their middle half as a band. Nothing where there are no rows."""
+    banded_line(axes, rows.pivot_table(index="epoch", columns="seed", values=column), shown, halves=True, **more)
 
 
 def seeds_in(*parts: pd.DataFrame) -> str:
     """The sentence of a caption on lines and bands, by the seeds that each part has."""
-    counts = [int(rows["seed"].nunique()) for rows in parts]
-    if len(set(counts)) == 1:
-        return seeds_of(counts[0])
-    return (
-        f"Means over {listed([str(count) for count in counts])} seeds, panel by panel; bands and whiskers: their range."
-    )
+    counts = list(dict.fromkeys(int(rows["seed"].nunique()) for rows in parts))
+    if counts == [1]:
+        return seeds_of(1)
+    panels = ", panel by panel" if len(counts) > 1 else ""
+    return f"Means over {listed([str(count) for count in counts])} seeds{panels}; bands: their middle half."
 
 
 def in_words(values: Sequence[float], digits: int = 2) -> str:

@@ -68,12 +68,12 @@ def data_shares(tables: Tables, params: HarmonicLossParams) -> Figure | Fragment
 
 
 def _accuracies(axes: Any, rows: pd.DataFrame) -> None:
-    """Mean of final test accuracy over seeds against the share, with their range."""
+    """Mean of final test accuracy over seeds against the share, with their middle half."""
     axes.axhline(GUESSED, color=colour("ink"), lw=1.1, ls=DOTTED, label=f"chance ({percent(GUESSED)})")
     for head in heads_in(rows):
         by, shown = rows[rows["head"] == head].groupby("share")["test_accuracy"], STYLE[head]
         mean = by.mean()
-        axes.fill_between(mean.index, by.min(), by.max(), color=colour(shown.shade), alpha=0.12, lw=0)
+        axes.fill_between(mean.index, by.quantile(0.25), by.quantile(0.75), color=colour(shown.shade), alpha=0.13, lw=0)
         axes.plot(mean, color=colour(shown.shade), marker=shown.marker, ls=shown.line, label=shown.label)
     axes.set_ylim(-0.03, 1.05)
     axes.set_ylabel("test accuracy")

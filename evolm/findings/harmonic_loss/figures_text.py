@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from evolm.findings.harmonic_loss.experiment import Tables
 from evolm.findings.harmonic_loss.figure_parts import log_axis
-from evolm.findings.harmonic_loss.figure_style import STYLE, line
+from evolm.findings.harmonic_loss.figure_style import STYLE, line, seeds_in
 from evolm.fragments import Fragment
-from evolm.panels import DASHED, DOTTED, Look, below, is_narrow, seeds_of, sentence
+from evolm.panels import DASHED, DOTTED, Look, below, is_narrow, sentence
 from evolm.plotting import Figure, colour, figure
 
 if TYPE_CHECKING:
@@ -67,5 +67,5 @@ def text_curves(tables: Tables, params: HarmonicLossParams) -> Figure | Fragment
         caption="A language model on real text with tied token vectors. Left: loss on the training batches, hollow marks at the "
         "right: held-out loss at the end. Right: norm of the gradient before clipping, whose scale is each loss's own. Both are "
         f"means over 20 updates. Held-out loss, and spread of the log gradient norm about its running median: {said}. The trigram "
-        f"has counted the same training text and has {trigram:.3f} nats. {seeds_of(rows['seed'].nunique())}",
+        f"has counted the same training text and has {trigram:.3f} nats. {seeds_in(rows)}",
     )

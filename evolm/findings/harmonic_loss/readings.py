@@ -127,7 +127,10 @@ def tuning(tables: Tables, params: HarmonicLossParams) -> str:
     if not all(present(rows, "harmonic", "cross-entropy") for rows in found.values()) or len(found) < len(EITHER):
         return ""
     measures = {
-        "in mean test accuracy over the doublings of training": (lambda rows: less(rows, *PAIR, "learnt"), "above"),
+        "in mean test accuracy over the doublings of training, that is over the logarithm of the epoch": (
+            lambda rows: less(rows, *PAIR, "learnt"),
+            "above",
+        ),
         f"in doublings of the epoch at which {percent(LEARNT)} of test pairs are right (runs that never get there at their last epoch)": (
             lambda rows: doublings(rows, *PAIR),
             "below",
