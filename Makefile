@@ -34,8 +34,10 @@ help:  ## this list
 book: $(INSTALLED)  ## run every finding at PRESET (smoke) and build the book to _build/html
 	@$(BIN)/evolm book --preset $(PRESET)
 
+# In the order of their names, file by file: the book first, which takes longest, and the notebooks after it, as both
+# run chapters into one store.
 test: $(INSTALLED)  ## run the whole test suite
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 lint: $(DEV)  ## check style and types
 	$(BIN)/ruff check .

@@ -68,7 +68,7 @@ def test_make_installs_once_with_torch_first_and_the_lock(checkout: Checkout) ->
     assert checkout.installs == 1
     assert checkout.log[0] == "pip -m pip install -c requirements.lock torch==2.13.0 -e .[book,test,paper,energy]"
     assert checkout.log[1].startswith("evolm book --preset smoke")
-    assert checkout.log[2] == "python -m pytest -n 2 --dist loadfile threads=1"
+    assert checkout.log[2] == "python -m pytest -n 2 --dist loadfile --no-loadscope-reorder threads=1"
 
 
 def test_make_installs_again_when_the_lock_changes(checkout: Checkout) -> None:

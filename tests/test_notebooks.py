@@ -23,7 +23,7 @@ import yaml
 from evolm import finding
 
 pytestmark = pytest.mark.timeout(1800)  # one that waits for another process's runs, too
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PROSE = sorted((ROOT / "book").glob("*.ipynb"))
 LONGEST_CELL = 40
