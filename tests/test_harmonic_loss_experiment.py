@@ -300,7 +300,7 @@ def test_the_language_model_is_handed_its_own_head_rate_and_size(name: str, monk
 
     asked: list[Any] = []
     monkeypatch.setattr(text, "trained", lambda *args, **kwargs: asked.append((args, kwargs)) or {})
-    params = resolved("gpu", text_seeds=1)
+    params = resolved("gpu", first_seed=2000, text_seeds=1)
     unit = next(u for u in experiment.units(params, "cpu") if u.arguments.get("arm") == name)
     experiment.run_unit(params, unit, "cpu")
     size = text.Size(width=128, layers=3, steps=4000)
@@ -389,7 +389,7 @@ def test_seeds_of_the_language_model_begin_with_the_first() -> None:
 
 
 def test_the_scale_in_words_names_what_is_run() -> None:
-    words = FINDING.scale(resolved("gpu", text_seeds=3))
+    words = FINDING.scale(resolved("gpu", seeds=16, text_seeds=3))
     assert "16 seeds of addition" in words
     assert "3 seeds" in words
     assert "digits and mnist" in words
