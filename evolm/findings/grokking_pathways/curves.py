@@ -97,27 +97,19 @@ def memorised(tables: Tables, world: str, first: int = 2 * EARLY) -> pd.Series:
     return pd.Series(steps[together[ever].argmax(1)], index=wide.index[ever], dtype=float) if ever.any() else NEVER
 
 
-def known_when_memorised(tables: Tables, world: str, group: str) -> pd.DataFrame:
-    """The trained arm's `step` of memorising a group, its held-out accuracy `then` and at the `end`, a row per seed.
+def known_when_memorised(tables: Tables, world: str) -> pd.DataFrame:
+    """By group and seed: the trained arm's `step` of memorising, its held-out accuracy `then` and at the `end`.
 
-    `step` and `then` are NaN for seeds that never memorise it.
+    `step` and `then` are NaN for what is never memorised.
     """
-    dates = memorised(tables, world, first=0)
     rows = of_world(tables, "curve", world)
-    rows = rows[(rows["arm"] == "trained") & (rows["group"] == group)].sort_values("step")
-    found = []
-    for seed, run in rows.groupby("seed"):
-        step = float(dates.get((seed, "trained", group), np.nan))
-        then = run.loc[run["step"] >= step, "test_accuracy"]  # none where the step is NaN
-        found.append(
-            {
-                "seed": seed,
-                "step": step,
-                "then": then.iloc[0] if len(then) else np.nan,
-                "end": run["test_accuracy"].iloc[-1],
-            }
-        )
-    return pd.DataFrame(found, columns=["seed", "step", "then", "end"])
+    rows = rows[rows["arm"] == "trained"].sort_values("step")
+    dates = memorised(tables, world, first=0).reindex(pd.MultiIndex.from_frame(rows[["seed", "arm", "group"]]))
+    rows = rows.assign(date=dates.to_numpy())
+    runs = rows.groupby(["group", "seed"])
+    found = pd.DataFrame({"step": runs["date"].first(), "end": runs["test_accuracy"].last()})
+    then = rows[rows["step"] >= rows["date"]].groupby(["group", "seed"])["test_accuracy"].first()
+    return found.assign(then=then).reset_index()
 
 
 def first_date(tables: Tables, world: str) -> float:

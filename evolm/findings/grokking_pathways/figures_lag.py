@@ -46,22 +46,20 @@ def lag_curves(tables: Tables, params: Scale) -> Figure | Fragment:
     start = [first.get(key, np.nan) for key in zip(rows["seed"], rows["group"], strict=True)]
     rows = rows.assign(share=rows["train_nats"].to_numpy(float) / np.array(start, float))
     dates = {group: lag_start(tables, "tables", ["trained"], [group]) for group in groups}
-    known = {group: curves.known_when_memorised(tables, "tables", group) for group in groups}
-    memorised = {
-        group: float(runs["step"].median()) if runs["step"].notna().any() else None for group, runs in known.items()
-    }
+    dated = curves.known_when_memorised(tables, "tables")
+    steps = dated.groupby("group")["step"].median().dropna()
 
     def draw(panels: Any) -> None:
         in_columns(each(panels), 2)
         for place, (axes, group) in enumerate(zip(each(panels), groups, strict=True)):
             here = rows[rows["group"] == group]
-            _one_group(axes, here, twin[twin["group"] == group], (memorised[group], dates[group]), 1 / params.symbols)
+            _one_group(axes, here, twin[twin["group"] == group], (steps.get(group), dates[group]), 1 / params.symbols)
             axes.set_title(group_name(group))
             axes.set_ylabel("share" if is_narrow(axes) or place % 2 == 0 else "")
             axes.set_xlabel("step" if is_narrow(axes) or place >= len(groups) - 2 else "")
         below(panels, 2)
 
-    said = "; ".join(_lag_of(known[group], group) for group in groups)
+    said = "; ".join(_lag_of(dated[dated["group"] == group], group) for group in groups)
     return figure(
         draw,
         name="grokking-pathways-lag",

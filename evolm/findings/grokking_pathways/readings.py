@@ -72,9 +72,9 @@ def answer(tables: Tables, params: GrokkingPathwaysParams) -> str:
 
 def lag(tables: Tables, params: GrokkingPathwaysParams) -> str:
     """When each group of the trained arm is memorised, and what is known of its held-out pairs then and at the end."""
-    parts = []
+    parts, dated = [], curves.known_when_memorised(tables, WORLD)
     for group in [*curves.learnable(tables, WORLD), RANDOM]:
-        runs = curves.known_when_memorised(tables, WORLD, group)
+        runs = dated[dated["group"] == group]
         known = runs.dropna()
         if known.empty:
             continue

@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 BOTH = (("distance", DISTANCE), ("consistency", COSINE))
 #: Held-out accuracy above the twin's from which a domain counts as known at all.
 KNOWN = 0.1
+UNDECIDED = (
+    "**Nothing generalises here, so this arm decides nothing about generalisation**: it stands for the course of both "
+    "metrics alone."
+)
 PENALTIES = {
     "trained": "without a penalty",
     "penalised": "with one on how far the routing of a group's samples disperses",
@@ -166,31 +170,21 @@ def mixture(tables: Tables, params: GrokkingPathwaysParams) -> str:
     rows = curves.of_world(tables, "curve", "text")
     if not len(rows):
         return f"This record has no arm B: it needs `text_seeds` above 0 ({LARGER})."
-    last = rows[rows["step"] == rows["step"].max()].groupby(["arm", "group", "seed"])["test_accuracy"].mean()
-    known = [
-        f"{group} {number(last['trained', group].mean())} (twin {number(last['scrambled', group].mean())})"
-        for group in curves.learnable(tables, "text")
-        if {("trained", group), ("scrambled", group)} <= set(last.index.droplevel("seed"))
-    ]
+    last = rows[rows["step"] == rows["step"].max()].groupby(["group", "arm"])["test_accuracy"].mean().unstack("arm")
+    last = last.reindex(curves.learnable(tables, "text"), columns=["trained", "scrambled"]).dropna()
+    known = [f"{group} {number(own)} (twin {number(twin)})" for group, own, twin in last.itertuples()]
     dates = curves.memorised(tables, "text")
     early = sum(arm == "trained" and group in curves.TEXT_GROUPS for _, arm, group in dates.index)
     runs = rows.loc[(rows["arm"] == "trained") & rows["group"].isin(curves.TEXT_GROUPS), ["seed", "group"]]
-    text = f"{_undecided(last)}Held-out answers that are right at the end: {listed(known)}." if known else ""
+    text = f"Held-out answers that are right at the end: {listed(known)}." if known else ""
+    if known and (last["trained"] - last["scrambled"]).max() < KNOWN:
+        text = f"{UNDECIDED} {text}"
     text += (
         f" Of {len(runs.drop_duplicates())} domains of runs {early} are ever memorised; no lag is dated here, and changes are "
         "over the second half of the run."
     )
     parts = [said for name, reading in BOTH if (said := _second_half(tables, name, reading))]
     return f"{text} {' '.join(parts)}".strip()
-
-
-def _undecided(last: pd.Series) -> str:
-    """That arm B decides nothing, where no domain's held-out answers are known better than the twin knows them."""
-    arms = last.groupby(["arm", "group"]).mean().unstack("arm").reindex(columns=["trained", "scrambled"])
-    arms = arms[arms.index.isin(curves.TEXT_GROUPS)]
-    if arms.empty or (arms["trained"] - arms["scrambled"]).max() >= KNOWN:
-        return ""
-    return "**Nothing generalises here, so this arm decides nothing about generalisation**: it stands for the course of both metrics alone. "
 
 
 def _second_half(tables: Tables, name: str, reading: Reading) -> str:

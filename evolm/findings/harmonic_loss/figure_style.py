@@ -47,9 +47,9 @@ def heads_in(rows: pd.DataFrame) -> list[str]:
     return [head for head in STYLE if head in set(rows["head"])]
 
 
-def line(axes: Any, rows: pd.DataFrame, column: str, shown: Look, **more: Any) -> None:
-    """Mean over seeds of a column against `epoch`, and their middle half as a band. Nothing where there are no rows."""
-    banded_line(axes, rows.pivot_table(index="epoch", columns="seed", values=column), shown, halves=True, **more)
+def line(axes: Any, rows: pd.DataFrame, column: str, shown: Look, *, over: str = "epoch", **more: Any) -> None:
+    """Mean over seeds of a column against another, their middle half as a band. Nothing where there are no rows."""
+    banded_line(axes, rows.pivot_table(index=over, columns="seed", values=column), shown, halves=True, **more)
 
 
 def seeds_in(*parts: pd.DataFrame) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from evolm.findings.harmonic_loss.algorithmic import LEARNT
 from evolm.findings.harmonic_loss.experiment import SPLIT, Tables
 from evolm.findings.harmonic_loss.figure_parts import by_head, dots, log_axis, name_rows, seeds_as_dots
-from evolm.findings.harmonic_loss.figure_style import STYLE, heads_in, rows_of, seeds_in
+from evolm.findings.harmonic_loss.figure_style import STYLE, heads_in, line, rows_of, seeds_in
 from evolm.findings.harmonic_loss.readings_words import GUESSED
 from evolm.findings.harmonic_loss.tasks import SAMPLES, TASKS
 from evolm.fragments import Fragment
@@ -71,10 +71,7 @@ def _accuracies(axes: Any, rows: pd.DataFrame) -> None:
     """Mean of final test accuracy over seeds against the share, with their middle half."""
     axes.axhline(GUESSED, color=colour("ink"), lw=1.1, ls=DOTTED, label=f"chance ({percent(GUESSED)})")
     for head in heads_in(rows):
-        by, shown = rows[rows["head"] == head].groupby("share")["test_accuracy"], STYLE[head]
-        mean = by.mean()
-        axes.fill_between(mean.index, by.quantile(0.25), by.quantile(0.75), color=colour(shown.shade), alpha=0.13, lw=0)
-        axes.plot(mean, color=colour(shown.shade), marker=shown.marker, ls=shown.line, label=shown.label)
+        line(axes, rows[rows["head"] == head], "test_accuracy", STYLE[head], over="share")
     axes.set_ylim(-0.03, 1.05)
     axes.set_ylabel("test accuracy")
 

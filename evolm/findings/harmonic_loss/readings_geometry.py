@@ -183,7 +183,7 @@ def _small(rows: pd.DataFrame) -> str:
 
 
 def _over_harmonic(slopes: pd.DataFrame) -> str:
-    """By how much the slopes exceed harmonic loss's that the claim holds against it."""
+    """By how much the slopes of the claim's controls exceed harmonic loss's."""
     others = [head for head in ("cross-entropy", "normalised") if present(slopes, f"{head}, no decay")]
     if not others or not present(slopes, "harmonic, no decay"):
         return ""
